@@ -82,6 +82,8 @@ def refused(capsys: Captured, *arguments: str) -> str:
         ("A /no/such --model toy", "/no/such: no such file or folder; a PEFT adapter is needed"),
         ("A B --model toy --steps 1", "--steps must be 3 or more (both ends count); found 1"),
         ("A B --model toy --steps x", "'x' is not a valid int"),
+        ("A B --model toy --from 1 --to 0", "--from must be below --to, both finite; found 1 and "),
+        ("A B --model toy --feature-tokens all", "--feature-tokens 'all' is not known; known are"),
         ("A B --model toy --path up", "--path 'up' is not known; known are linear, factorwise, "),
         ("A B --model toy --samples 0", "--samples must be 1 or more; found 0"),
         ("A B --model toy --judge rules", "answers of the symbolic world have one judge, 'exact'"),
@@ -138,4 +140,5 @@ def test_help_and_early_errors_import_no_torch(a: str, b: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "--no-features" in done.stdout
+    assert "--from" in done.stdout
     assert done.stderr.count("error: ") == 2

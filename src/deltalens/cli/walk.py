@@ -15,8 +15,14 @@ from deltalens.core.text import shown
 def command(
     a: str = typer.Argument(..., metavar="A", help="The adapter at t = 0, or 'base'."),
     b: str = typer.Argument(..., metavar="B", help="The adapter at t = 1, or 'base'."),
-    model: str = typer.Option(..., metavar="DIR|toy", help="The base model, never changed."),
-    steps: int = typer.Option(11, help="Points, both ends included."),
+    model: str = typer.Option(
+        ..., metavar="DIR|toy|toy-qwen2", help="The base model, never changed."
+    ),
+    steps: int = typer.Option(
+        11, help="Points, equally spaced; t = 0 and 1 are always among them."
+    ),
+    start: float = typer.Option(0.0, "--from", help="The first t; below 0 extrapolates."),
+    stop: float = typer.Option(1.0, "--to", help="The last t; above 1 extrapolates."),
     path: str = typer.Option("linear", help="linear, factorwise or factor_scaling."),
     questions: Path | None = typer.Option(
         None, metavar="FILE", help="Questions, YAML; the toy has its own."
@@ -28,6 +34,9 @@ def command(
         None, help="Answers to each wording; the toy then samples, too."
     ),
     features: bool = typer.Option(True, help="Measure hidden states after every block."),
+    feature_tokens: str = typer.Option(
+        "last", help="Where: last (token of the prompt), or answer (every token of a fixed one)."
+    ),
     seed: int = typer.Option(0, help="Seed of samples and of simulated curves."),
     aligned_below: float = typer.Option(
         30.0, help="Misaligned: the aligned score is below this, 0 to 100."
@@ -36,7 +45,7 @@ def command(
         50.0, help="Misaligned: the coherent score is above this, 0 to 100."
     ),
     out: Path | None = typer.Option(
-        None, help="Folder for report and points; a killed walk goes on from there."
+        None, help="Folder for report and points; a killed walk goes on, another --judge re-scores."
     ),
     fresh: bool = typer.Option(False, "--fresh", help="Drop the points in --out and start over."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
@@ -50,11 +59,14 @@ def command(
         b,
         model,
         steps=steps,
+        start=start,
+        stop=stop,
         path=path,
         questions=questions,
         judge=judge,
         samples=samples,
         features=features,
+        feature_tokens=feature_tokens,
         seed=seed,
         thresholds=Thresholds(aligned_below, coherent_above),
         out=out,
@@ -84,6 +96,8 @@ def _print(document: Mapping[str, Any]) -> None:
         _print_needed(document["points"])
     if document["layers"]:
         _print_layers(document["layers"])
+    if document["outside"]:
+        print(f"\n{document['outside']}")
     print(f"\n{document['verdict']}")
     print(document["disclaimer"])
     for warning in document["warnings"]:
@@ -169,8 +183,12 @@ def _print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
             number(row["distance"]),
             number(row["fit"]["E_max"]),
             number(row["fit"]["misfit"], 2),
+            *([number(row["outside"]["l2"])] if row["outside"] else []),
         )
         for row in layers
     ]
+    columns: tuple[str, ...]
     columns = ("layer", "L2", "L2 of change", "over gap", "R^2", "ends apart", "E_max", "misfit")
-    table(columns, rows, title="Features, the worst over t")
+    if layers[0]["outside"]:
+        columns = (*columns, "L2 outside")
+    table(columns, rows, title="Features, the worst between the ends")

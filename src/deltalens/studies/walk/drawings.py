@@ -31,6 +31,7 @@ _FEATURES = {
     "gap_error": "error over the distance between the ends",
 }
 _MOST_LAYERS = 8
+_DOTTED = "Dotted: the ends. "
 
 
 def figures(result: Result) -> dict[str, Figure]:
@@ -62,7 +63,7 @@ def behaviour(result: Result, *, width: float = WIDTH, height: float = 3.4) -> F
     note(
         figure,
         f"{how} Intervals are for new questions (95 %). Dashed: the straight line between the "
-        f"ends. {lost} answers unscored.",
+        f"ends. {_DOTTED if result.document['outside'] else ''}{lost} answers unscored.",
     )
     return figure
 
@@ -77,8 +78,9 @@ def _rate(ax: Axes, rows: Sequence[Any], family: int) -> None:
     ends = [row for row in known if row.low is not None]
     low, high = [100 * row.low for row in ends], [100 * row.high for row in ends]
     ax.vlines([row.t for row in ends], low, high, color=colour, lw=1.2, zorder=2.5)
-    if t[0] == 0.0 and t[-1] == 1.0:
-        ax.plot([0, 1], [rate[0], rate[-1]], color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=2)
+    at = dict(zip(t, rate, strict=True))
+    if 0.0 in at and 1.0 in at:
+        ax.plot([0, 1], [at[0.0], at[1.0]], color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=2)
 
 
 @house_style()
@@ -98,13 +100,16 @@ def features(
             ax.plot([row.t for row in of], values, color=PALETTE[i % len(PALETTE)], marker="o",
                     ms=3.5, lw=1.4, label=f"layer {layer}", zorder=3)  # fmt: skip
     if measure == "l2":
-        _laws(ax, [row for row in result.tables["fits"] if row.layer in chosen])
+        fits = [row for row in result.tables["fits"] if row.layer in chosen]
+        _laws(ax, fits, _range(result.document))
     ax.set_ylabel(wrapped(title, int(height * 11), 2))
     _positions(ax, result.document)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=SMALL)
     left = len(layers) - len(chosen)
-    dashed = "Dashed: the second-order law, with its floor. " if measure == "l2" else ""
+    dashed = "Dashed: the second-order law with its floor, fitted between the ends. "
+    dashed = dashed if measure == "l2" else ""
+    dashed += _DOTTED if result.document["outside"] else ""
     note(figure, dashed + (f"{left} layers between these are in results/." if left else ""))
     return figure
 
@@ -116,16 +121,25 @@ def _chosen(layers: Sequence[int]) -> list[int]:
     return [layers[i] for i in places]
 
 
-def _laws(ax: Axes, fits: Sequence[Any]) -> None:
-    t = np.linspace(0.0, 1.0, 101)
+def _laws(ax: Axes, fits: Sequence[Any], shown: tuple[float, float]) -> None:
+    t = np.linspace(*shown, 201)
     for fit in fits:
         if fit.E_max is not None:
             law = np.hypot(4 * fit.E_max * t * (1 - t), fit.floor)
             ax.plot(t, law, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=2)
 
 
+def _range(document: Mapping[str, Any]) -> tuple[float, float]:
+    return document["points"][0]["t"], document["points"][-1]["t"]
+
+
 def _positions(ax: Axes, document: Mapping[str, Any]) -> None:
-    ax.set_xlim(-0.03, 1.03)
+    first, last = _range(document)
+    edge = 0.03 * (last - first)
+    ax.set_xlim(first - edge, last + edge)
+    for end in (0.0, 1.0):
+        if first < end < last:
+            ax.axvline(end, color=MUTED, lw=0.8, ls=(0, (1, 2)), zorder=1)
     ax.set_xlabel(
         f"t ({document['path']}): 0 is {label(document['a'], 30)}, 1 is {label(document['b'], 30)}"
     )

@@ -1,75 +1,94 @@
 """Features of the points of a walk against the line between those of its ends.
 
-The hidden states of the two ends and of the base are held while the walk lasts (the last token of
-every prompt, in float32: prompts x layers x width x 12 bytes); a point's own are measured a batch
-at a time and dropped.
+The hidden states of the two ends and of the base are kept on disk while the walk lasts; a point's
+own are measured a batch at a time and dropped. In memory there is a batch of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-
-import numpy as np
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
 
 from deltalens.connectivity.features import FeatureLinearity, LinearitySums
-from deltalens.core.protocols import Model, Prompt
-from deltalens.core.shapes import Array, Float
+from deltalens.core.protocols import FeatureBatch
+from deltalens.studies.walk.along import At
+from deltalens.studies.walk.kept import Kept, keep, require_finite
+from deltalens.studies.walk.tokens import Reading
 
-At = Callable[[float | None], AbstractContextManager[Model]]
-"""The model at a position of the path; None is the base."""
+
+class States(NamedTuple):
+    """Hidden states of both ends and of the base."""
+
+    start: Kept
+    end: Kept
+    base: Kept
 
 
 class Ends:
-    """Hidden states of both ends and the base, read when they are first needed."""
+    """Features of points, measured against those of the ends; these are read when first needed."""
 
-    def __init__(self, at: At, prompts: Sequence[Prompt], *, from_base: bool) -> None:
-        self._at, self._prompts, self._from_base = at, prompts, from_base
-        self._held: tuple[Array, Array, Array] | None = None
+    def __init__(
+        self,
+        at: At,
+        reading: Callable[[], Reading],
+        *,
+        from_base: bool,
+        scratch: Path | None = None,
+    ) -> None:
+        """Nothing is read yet.
 
-    def rows(
-        self, t: float, model: Callable[[], AbstractContextManager[Model]]
-    ) -> tuple[FeatureLinearity, ...]:
+        Args:
+            at: gives the model at a position.
+            reading: what it reads, asked for once.
+            from_base: whether t = 0 is the base.
+            scratch: folder for hidden states; None: where the system keeps temporary files.
+        """
+        self._at, self._ask = at, reading
+        self._from_base, self._scratch = from_base, scratch
+
+    def rows(self, t: float) -> tuple[FeatureLinearity, ...]:
         """The measures of every layer at t; the ends themselves are not run again."""
-        start, end, base = self._states()
         if t in (0.0, 1.0):
-            return tuple(LinearitySums.of(t, end if t else start, start, end, base).rows())
-        sums: LinearitySums | None = None
-        with model() as here:
-            for batch in here.features(self._prompts):
-                of = (start[:, batch.prompt], end[:, batch.prompt], base[:, batch.prompt])
-                more = LinearitySums.of(t, batch.hidden, *of)
-                sums = more if sums is None else sums + more
-        return () if sums is None else tuple(sums.rows())
+            held = self.states.end if t else self.states.start
+            return self._against(t, held.batches())
+        self.states  # noqa: B018  # read before the model is at t
+        with self._at(t) as here:
+            return self._against(t, self.reading.of(here))
 
     def floor(self) -> tuple[float | None, ...]:
         """Normalised L2 between two runs of the end at t = 0, the second in other batches."""
-        start, _, _ = self._states()
+        start, sums = self.states.start, None
         with self._at(0.0) as model:
-            again = self._read(model, max(1, getattr(model, "batch_size", 2) // 2))
-        return tuple(row.l2 for row in LinearitySums.of(0.0, again, start, start).rows())
+            size = max(1, getattr(model, "batch_size", 2) // 2)
+            for batch in self.reading.of(model, size):
+                once = start.like(batch)
+                more = LinearitySums.of(0.0, batch.hidden, once, once)
+                sums = more if sums is None else sums + more
+        return () if sums is None else tuple(row.l2 for row in sums.rows())
 
-    def _states(self) -> tuple[Array, Array, Array]:
-        if self._held is None:
-            with self._at(0.0) as model:
-                start = self._read(model)
-            with self._at(1.0) as model:
-                end = self._read(model)
-            base = start
-            if not self._from_base:
-                with self._at(None) as model:
-                    base = self._read(model)
-            self._held = start, end, base
-        return self._held
+    @cached_property
+    def reading(self) -> Reading:
+        """What the model reads."""
+        return self._ask()
 
-    def _read(
-        self, model: Model, batch_size: int | None = None
-    ) -> Float[Array, "layer prompt dim"]:
-        held: Array | None = None
-        for batch in model.features(self._prompts, batch_size=batch_size):
-            layers, _, dim = batch.hidden.shape
-            if held is None:
-                held = np.empty((layers, len(self._prompts), dim), batch.hidden.dtype)
-            held[:, batch.prompt] = batch.hidden
-        assert held is not None  # there is at least one question
-        return held
+    @cached_property
+    def states(self) -> States:
+        """Hidden states of both ends and of the base, on disk."""
+        self.reading  # noqa: B018  # which may ask the model itself, so before it is anywhere
+        start, end = self._keep(0.0), self._keep(1.0)
+        return States(start, end, start if self._from_base else self._keep(None))
+
+    def _keep(self, t: float | None) -> Kept:
+        with self._at(t) as model:
+            return keep(self.reading.of(model), self._scratch)
+
+    def _against(self, t: float, batches: Iterator[FeatureBatch]) -> tuple[FeatureLinearity, ...]:
+        sums: LinearitySums | None = None
+        for batch in batches:
+            require_finite(batch)
+            line = [kept.like(batch) for kept in self.states]
+            more = LinearitySums.of(t, batch.hidden, *line)
+            sums = more if sums is None else sums + more
+        return () if sums is None else tuple(sums.rows())

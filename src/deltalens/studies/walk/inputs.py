@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,14 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.protocols import Model
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
-from deltalens.io.provenance import versions
 from deltalens.io.read import load_all
-from deltalens.organisms.base import BASE_NAME, shipped_base
+from deltalens.organisms.base import BASE_NAMES, SHIPPED, base_folder
 from deltalens.organisms.exact_judge import is_symbolic
+from deltalens.organisms.toys import other_toy, toy_name
 from deltalens.organisms.vocabulary import EXCLAIM, STOP, VOCABULARY
-from deltalens.studies.walk.judged import Judged
-from deltalens.studies.walk.settings import (
-    Settings,
-    adapter_digest,
-    folder_digest,
-    object_digest,
-)
+from deltalens.studies.walk.settings import folder_digest, object_digest
 
-TOY = "toy"
-LEAST_STEPS = 3
 _SYMBOLIC_BATCH = 128
-_SHAPING = ("deltalens", "numpy", "torch", "transformers")
 
 Source = Adapter | str | Path
 
@@ -42,12 +31,14 @@ class Target:
     Attributes:
         name: how reports call it.
         symbolic: whether it is a base of the symbolic world.
+        toy: how adapters call it, if it is a toy base.
         digest: SHA-256 of its weights, on demand.
         load: gives the model.
     """
 
     name: str
     symbolic: bool
+    toy: str | None
     digest: Callable[[], str]
     load: Callable[[], Model]
 
@@ -90,14 +81,17 @@ def open_target(model: Model | str | Path) -> Target:
         BaseModelError: if a folder has no `config.json`.
     """
     if not isinstance(model, str | Path):
-        return Target(model.name, _speaks(model), lambda: object_digest(model), lambda: model)
-    folder = shipped_base() if str(model) == TOY else Path(model)
+        symbolic, toy = _speaks(model), _toy_object(model)
+        return Target(model.name, symbolic, toy, lambda: object_digest(model), lambda: model)
+    folder = base_folder(model)
     if not (folder / "config.json").is_file():
         raise BaseModelError(
-            f"{shown(folder)}: no config.json; --model takes a model's folder or 'toy'"
+            f"{shown(folder)}: no config.json; --model takes a model's folder or one of "
+            f"{', '.join(SHIPPED)}"
         )
     symbolic = is_symbolic(folder)
-    name = BASE_NAME if str(model) == TOY else folder.resolve().name
+    toy = toy_name(folder) if symbolic else None
+    name = toy if toy and str(model) in SHIPPED else folder.resolve().name
 
     def load() -> Model:
         from deltalens.models.hf import HFModel
@@ -107,7 +101,7 @@ def open_target(model: Model | str | Path) -> Target:
             return HFModel.load(folder, name=name, batch_size=size, stop=stop)
         return HFModel.load(folder, name=name)
 
-    return Target(name, symbolic, lambda: folder_digest(folder), load)
+    return Target(name, symbolic, toy, lambda: folder_digest(folder), load)
 
 
 def _speaks(model: Any) -> bool:
@@ -117,22 +111,28 @@ def _speaks(model: Any) -> bool:
     return getattr(table, "num_embeddings", None) == len(VOCABULARY)
 
 
+def _toy_object(model: Any) -> str | None:
+    kind = getattr(getattr(getattr(model, "model", None), "config", None), "model_type", None)
+    return BASE_NAMES.get(kind) if _speaks(model) and isinstance(kind, str) else None
+
+
 def require_base(path: AdapterPath, target: Target) -> list[str]:
     """Warnings about base models by name; the modules' shapes are checked by the model.
 
     Raises:
-        OptionError: if an adapter of another base is put to the shipped toy, whose name is known.
+        OptionError: if an adapter of another base is put to a shipped toy, whose name is known.
     """
     warnings = [f"{end.name}: {w}" for end in path.ends for w in end.provenance.warnings]
     for end in path.ends:
         named = end.base_model
-        known = BASE_NAME if target.symbolic else target.name
+        known = target.toy or target.name
         if named is None or not end.specs or _same(named, known):
             continue
-        if target.name == BASE_NAME and not Path(named).exists():
+        shipped = target.toy is not None and target.name == target.toy
+        if other_toy(named, target.toy) or (shipped and not Path(named).exists()):
             raise OptionError(
                 f"adapter {shown(end.name)!r} is for the base {shown(named, 80)!r}, "
-                f"and the model is {BASE_NAME!r}; one base is needed"
+                f"and the model is {known!r}; one base is needed"
             )
         warnings.append(
             f"{end.name} names the base {shown(named, 80)}, and the model is {target.name}"
@@ -142,38 +142,3 @@ def require_base(path: AdapterPath, target: Target) -> list[str]:
 
 def _same(one: str, other: str) -> bool:
     return Path(one).name.casefold() == Path(other).name.casefold()
-
-
-def settings_of(
-    path: AdapterPath,
-    target: Target,
-    judged: Judged,
-    *,
-    steps: int,
-    samples: int | None,
-    features: bool,
-    temperature: float,
-    seed: int,
-) -> Settings:
-    """Everything that a point depends on."""
-    asked = json.dumps([asdict(q) for q in judged.questions], sort_keys=True, default=str)
-    held = versions()
-    return {
-        "path": path.kind,
-        "steps": steps,
-        "a": _end(path.ends[0]),
-        "b": _end(path.ends[1]),
-        "model": f"sha256:{target.digest()}",
-        "questions": f"sha256:{hashlib.sha256(asked.encode()).hexdigest()}",
-        "judge": judged.name,
-        "judge file": judged.identity and f"sha256:{judged.identity}",
-        "samples": samples,
-        "features": features,
-        "temperature": temperature,
-        "seed": seed,
-        **{f"version of {name}": held.get(name) for name in _SHAPING},
-    }
-
-
-def _end(end: Adapter) -> str:
-    return f"sha256:{adapter_digest(end)}" if end.specs else BASE

@@ -41,7 +41,9 @@ def _sections(
     document: Mapping[str, Any], result: Result, svg: Mapping[str, str]
 ) -> tuple[Section, ...]:
     found: list[Section] = []
-    if "barriers" in result.tables:
+    if document["outside"]:
+        found.append(Section("Outside the ends", (document["outside"],)))
+    if "rates" in result.tables:
         found += [_barriers(result), _intervals(result), _differences(result)]
     if document["layers"]:
         found.append(_layers(document["layers"], svg))
@@ -69,7 +71,7 @@ def _barriers(result: Result) -> Section:
             _or(row.p, row.reason),
             _or(row.p_holm, row.reason or "not part of the corrected family"),
         )
-        for row in result.tables["barriers"]
+        for row in result.tables.get("barriers", ())
     )
     text = (
         "A barrier is the largest deviation from the line between the ends, a maximum over noisy "
@@ -79,7 +81,8 @@ def _barriers(result: Result) -> Section:
         "barriers with one target."
     )
     columns = ("measure", "target", "largest", "at t", "null mean", "p", "p, Holm")
-    return Section("Barriers", (text,), (TableBlock(columns, rows),))
+    reason = "no point lies between the ends, or one has no scored answer"
+    return Section("Barriers", (text,), (TableBlock(columns, rows, reason=reason),))
 
 
 def _intervals(result: Result) -> Section:
@@ -132,10 +135,10 @@ def _layers(layers: Sequence[Mapping[str, Any]], svg: Mapping[str, str]) -> Sect
         "distance of the ends", "E_max", "floor", "misfit",
     )  # fmt: skip
     text = (
-        "Worst over t. L2 is the error over the norm of the features; 'of the change' puts "
-        "h - h_base in place of h. R^2 is near 1 whatever happens where base features dominate. "
-        "The law is E^2 = (4 E_max t (1-t))^2 + floor^2, with the floor measured by running the "
-        "end at t = 0 twice."
+        "Worst between the ends. L2 is the error over the norm of the features; 'of the change' "
+        "puts h - h_base in place of h. R^2 is near 1 whatever happens where base features "
+        "dominate. The law is E^2 = (4 E_max t (1-t))^2 + floor^2, fitted between the ends, with "
+        "the floor measured by running the end at t = 0 twice."
     )
     return Section("Features", (text,), (*blocks, TableBlock(columns, rows, reason="no change")))
 

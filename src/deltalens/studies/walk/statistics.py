@@ -26,6 +26,7 @@ from deltalens.stats.intervals import (
     wilson_new_questions,
 )
 from deltalens.stats.multiplicity import holm
+from deltalens.studies.walk.positions import inside
 from deltalens.studies.walk.rows import BarrierRow, DifferenceRow, RateRow
 from deltalens.studies.walk.tally import MEASURES, Tally
 
@@ -109,7 +110,15 @@ def curve(tally: Tally, measure: str, target: str) -> Curve:
 
 
 def barrier_rows(tally: Tally, *, seed: int, draws: int) -> list[BarrierRow]:
-    """Barriers on both rates, each against a simulated straight line; Holm within a target."""
+    """Barriers on both rates, each against a simulated straight line; Holm within a target.
+
+    Args:
+        tally: points from 0 to 1; without one between them there is no barrier to look for.
+        seed: of the simulated curves.
+        draws: how many of them.
+    """
+    if not any(inside(t) for t in tally.t):
+        return []
     rows: list[BarrierRow] = []
     for target in (NEW, THESE):
         found: list[tuple[str, Direction, Excess]] = []

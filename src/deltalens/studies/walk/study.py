@@ -10,23 +10,22 @@ from deltalens.behaviour.counts import Thresholds
 from deltalens.behaviour.questions import Question
 from deltalens.behaviour.scoring import Panel
 from deltalens.core.adapter import Adapter
-from deltalens.core.protocols import Model
+from deltalens.core.protocols import Continuation, Model
 from deltalens.core.result import Result
 from deltalens.errors import OptionError
 from deltalens.io.provenance import provenance
 from deltalens.studies.walk.behaviour import rounds
-from deltalens.studies.walk.inputs import (
-    LEAST_STEPS,
-    open_path,
-    open_target,
-    require_base,
-    settings_of,
-)
+from deltalens.studies.walk.depends import judge_of, settings_of
+from deltalens.studies.walk.inputs import Target, open_path, open_target, require_base
 from deltalens.studies.walk.judged import Judged, open_judge
-from deltalens.studies.walk.measure import Plan, positions, walk_points
-from deltalens.studies.walk.store import Store
+from deltalens.studies.walk.measure import Progress, walk_points
+from deltalens.studies.walk.plan import Plan
+from deltalens.studies.walk.positions import positions
+from deltalens.studies.walk.settings import Settings
+from deltalens.studies.walk.store import Point, open_store
 from deltalens.studies.walk.summary import document, summarise
 from deltalens.studies.walk.tally import tally
+from deltalens.studies.walk.tokens import open_reading
 
 DRAWS = 999
 
@@ -37,11 +36,15 @@ def walk(
     model: Model | str | Path,
     *,
     steps: int = 11,
+    start: float = 0.0,
+    stop: float = 1.0,
     path: str = "linear",
     questions: str | Path | Sequence[Question] | None = None,
     judge: str | Panel | None = None,
     samples: int | None = None,
     features: bool = True,
+    feature_tokens: str = "last",
+    feature_answers: Sequence[Continuation] | None = None,
     temperature: float = 1.0,
     seed: int = 0,
     thresholds: Thresholds | None = None,
@@ -57,19 +60,26 @@ def walk(
     Args:
         a: an adapter, its folder, or `"base"`: t = 0.
         b: the same: t = 1.
-        model: a `Model`, a model's folder, or `"toy"`. It is given back unchanged.
-        steps: points, both ends included; 3 or more.
+        model: a `Model`, a model's folder, `"toy"` or `"toy-qwen2"`. It is given back unchanged.
+        steps: points, equally spaced from `start` to `stop`, both included; 3 or more.
+        start: the first position: below 0 lies what `b` changes, taken from `a`. t = 0 and t = 1
+            are always among the points.
+        stop: the last position; beyond 1 the path goes on as it went.
         path: `"linear"`, `"factorwise"` or `"factor_scaling"`.
         questions: a YAML file, or questions; not for the symbolic world, which has its own.
         judge: a panel; its name, or `module:function`; with `=FILE` where it reads one, as in
             `"rules=rules.yaml"`. None: features alone (the symbolic world's is `"exact"`).
         samples: answers to each wording; by default what the file says, or 10.
         features: whether hidden states are measured.
+        feature_tokens: `"last"`: at the last token of every prompt; `"answer"`: at every token of
+            one answer to it, the same at every t: the first one sampled at t = 0, in the symbolic
+            world a good one.
+        feature_answers: answers of your own for `"answer"`, one for each wording in order.
         temperature: of sampled answers, where the file says nothing.
         seed: of samples and of simulated curves.
         thresholds: when a scored answer is misaligned; another one needs no new walk.
         out: folder where each point is kept as soon as it is finished (`points/`), and from which
-            a killed walk goes on.
+            a killed walk goes on. Another judge scores the answers that are there, without a model.
         fresh: drop the points in `out` and start over.
         progress: called with a line about what is being done.
 
@@ -80,8 +90,7 @@ def walk(
         DeltalensError: for input that cannot be read or does not fit; before a model is loaded,
             wherever that can be known. Points that are finished by then stay in `out`.
     """
-    if steps < LEAST_STEPS:
-        raise OptionError(f"--steps must be {LEAST_STEPS} or more (both ends count); found {steps}")
+    at = positions(steps, start, stop)
     if seed < 0:
         raise OptionError(f"--seed must be 0 or more; found {seed}")
     line = open_path(a, b, path)
@@ -91,27 +100,22 @@ def walk(
         target.name, questions, judge, samples, symbolic=target.symbolic, features=features
     )
     _check_temperature(judged, temperature)
-    settings = settings_of(
-        line,
-        target,
-        judged,
-        steps=steps,
-        samples=samples,
-        features=features,
-        temperature=temperature,
-        seed=seed,
+    read = open_reading(
+        feature_tokens, feature_answers, judged, features=features, symbolic=target.symbolic
     )
-    store = None if out is None else Store(Path(out), settings, fresh=fresh)
     plan = Plan(
         path=line,
-        positions=positions(steps),
+        positions=at,
         judged=judged,
         plan=rounds(judged.questions, samples, temperature),
         seed=seed,
-        features=features,
+        read=read.tokens,
+        given=read.answers,
         one_thread=target.symbolic,
     )
-    points = walk_points(target.load, plan, store, progress or _silent)
+    settings = settings_of(plan, target, steps=steps, samples=samples, temperature=temperature)
+    scoring = judge_of(judged)
+    points = _points(plan, target, settings, scoring, out, fresh, progress or _silent)
     limits = thresholds or Thresholds()
     held = tally(points, limits)
     from_base = not all(end.specs for end in line.ends)
@@ -122,23 +126,47 @@ def walk(
         "model": target.name,
         "path": line.kind,
         "steps": steps,
+        "from": at[0],
+        "to": at[-1],
         "judge": judged.name,
         "computed": judged.name is not None and judged.panel is None,
         "questions": sum(len(each.asked) for each in plan.plan),
         "samples": samples,
+        "feature_tokens": read.tokens,
         "temperature": temperature,
         "seed": seed,
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
-        "warnings": warnings,
+        "warnings": [*warnings, *_unread(points)],
     }
     files = [Path(end.provenance.path) for end in line.ends if end.provenance.path]
     return Result(
         kind="walk",
         document=document(points, made, head),
         tables=made.tables(),
-        provenance=provenance(settings, files),
+        provenance=provenance({**settings, **scoring}, files),
         draw=_draw,
     )
+
+
+def _points(
+    plan: Plan,
+    target: Target,
+    settings: Settings,
+    scoring: Settings,
+    out: str | Path | None,
+    fresh: bool,
+    say: Progress,
+) -> list[Point]:
+    if out is None:
+        return walk_points(target.load, plan, None, say)
+    with open_store(Path(out), settings, scoring, fresh=fresh) as store:
+        return walk_points(target.load, plan, store, say)
+
+
+def _unread(points: Sequence[Point]) -> list[str]:
+    n = sum(point.unread for point in points)
+    said = f"features: {n} wordings are left out, as no answer to them at t = 0 has a token"
+    return [said] if n else []
 
 
 def _check_temperature(judged: Judged, temperature: float) -> None:

@@ -11,10 +11,11 @@ from deltalens.connectivity.second_order import fit_second_order
 from deltalens.core.result import Row
 from deltalens.errors import GeometryError
 from deltalens.studies.walk import statistics as st
+from deltalens.studies.walk.positions import inside
 from deltalens.studies.walk.rows import BarrierRow, DifferenceRow, FitRow, QuestionRow, RateRow
 from deltalens.studies.walk.store import Point
 from deltalens.studies.walk.tally import Tally
-from deltalens.studies.walk.verdict import DISCLAIMER, largest, smallest, verdict
+from deltalens.studies.walk.verdict import DISCLAIMER, OUTSIDE, largest, smallest, verdict
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def summarise(
     """Rows of every table.
 
     Args:
-        points: finished points, rising in t.
+        points: finished points, rising in t, 0 and 1 among them. Barriers, trends and the
+            second-order law speak of those from 0 to 1.
         held: their behaviour, or None.
         from_base: whether one end is the base, so that a trend is expected and not a flat line;
             so it is wherever the ends differ by more than a tenth.
@@ -59,26 +61,27 @@ def summarise(
     """
     falls: Sequence[BarrierRow] = ()
     trend_p = None
-    if held is not None and (from_base or st.ends_differ(held)):
-        falls, trend_p = st.trend_rows(held, seed=seed, draws=draws)
+    line = None if held is None else held.between_the_ends()
+    if line is not None and (from_base or st.ends_differ(line)):
+        falls, trend_p = st.trend_rows(line, seed=seed, draws=draws)
     features = [row for point in points for row in point.features]
     return Summary(
         questions=[] if held is None else held.rows(),
         rates=[] if held is None else st.rate_rows(held),
-        barriers=[] if held is None else st.barrier_rows(held, seed=seed, draws=draws),
+        barriers=[] if line is None else st.barrier_rows(line, seed=seed, draws=draws),
         falls=falls,
         trend_p=trend_p,
         differences=[] if held is None else st.difference_rows(held),
         features=features,
-        fits=fit_rows(features, points[0].floor),
+        fits=fit_rows(features, next((p.floor for p in points if p.t == 0.0), ())),
         by_group=[] if held is None else [held.by_group(i) for i in range(len(points))],
     )
 
 
 def fit_rows(features: Sequence[FeatureLinearity], floor: Sequence[float | None]) -> list[FitRow]:
-    """The second-order law layer by layer, with the measured floor where it is above 0."""
+    """The second-order law layer by layer, on the points between the ends."""
     return [
-        _fit(layer, [row for row in features if row.layer == layer],
+        _fit(layer, [row for row in features if row.layer == layer and inside(row.t)],
              floor[layer] if layer < len(floor) else None)
         for layer in sorted({row.layer for row in features})
     ]  # fmt: skip
@@ -111,9 +114,20 @@ def document(points: Sequence[Point], made: Summary, head: Mapping[str, Any]) ->
         "monotonicity": _monotonicity(made),
         "ends": [asdict(row) for row in made.differences if row.t == 1.0],
         "layers": layer_documents(made),
-        "verdict": verdict(made.falls, made.barriers, made.features, measured=bool(made.rates)),
+        "outside": None if _ends_at_ends(points) else OUTSIDE,
+        "verdict": verdict(
+            made.falls,
+            made.barriers,
+            [row for row in made.features if inside(row.t)],
+            measured=bool(made.rates),
+            between=any(inside(point.t) for point in points),
+        ),
         "disclaimer": DISCLAIMER,
     }
+
+
+def _ends_at_ends(points: Sequence[Point]) -> bool:
+    return (points[0].t, points[-1].t) == (0.0, 1.0)
 
 
 def _point(i: int, t: float, made: Summary) -> dict[str, Any]:
@@ -138,21 +152,29 @@ def _monotonicity(made: Summary) -> dict[str, Any] | None:
 
 
 def layer_documents(made: Summary) -> list[dict[str, Any]]:
-    """The worst point of every layer, and its fit."""
+    """Of every layer the worst between the ends, the worst outside, and the fit."""
     fits = {row.layer: row for row in made.fits}
     found: list[dict[str, Any]] = []
     for layer in sorted(fits):
         rows = [row for row in made.features if row.layer == layer]
+        outside = [row for row in rows if not 0.0 <= row.t <= 1.0]
         found.append(
             {
                 "layer": layer,
-                "l2": largest([row.l2 for row in rows]),
-                "l2_delta": largest([row.l2_delta for row in rows]),
-                "gap_error": largest([row.gap_error for row in rows]),
-                "r2": smallest([row.r2 for row in rows]),
-                "r2_delta": smallest([row.r2_delta for row in rows]),
-                "distance": rows[0].distance,
+                **_worst([row for row in rows if inside(row.t)]),
+                "distance": next(row.distance for row in rows if row.t == 0.0),
                 "fit": asdict(fits[layer]),
+                "outside": _worst(outside) if outside else None,
             }
         )
     return found
+
+
+def _worst(rows: Sequence[FeatureLinearity]) -> dict[str, float | None]:
+    return {
+        "l2": largest([row.l2 for row in rows]),
+        "l2_delta": largest([row.l2_delta for row in rows]),
+        "gap_error": largest([row.gap_error for row in rows]),
+        "r2": smallest([row.r2 for row in rows]),
+        "r2_delta": smallest([row.r2_delta for row in rows]),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,18 @@ class Tally:
             for i, t in enumerate(self.t)
             for q, question in enumerate(self.questions)
         ]
+
+    def between_the_ends(self) -> Tally:
+        """The points from 0 to 1: a barrier or a trend speaks of no other."""
+        kept = [i for i, t in enumerate(self.t) if 0.0 <= t <= 1.0]
+        return replace(
+            self,
+            t=tuple(self.t[i] for i in kept),
+            rates={name: rates[:, kept] for name, rates in self.rates.items()},
+            hits=self.hits and {name: hits[:, kept] for name, hits in self.hits.items()},
+            scored=None if self.scored is None else self.scored[:, kept],
+            unscored=self.unscored[:, kept],
+        )
 
     def by_group(self, i: int) -> dict[str, float]:
         """Mean misaligned rate of every domain at the i-th point."""

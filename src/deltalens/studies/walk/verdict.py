@@ -12,6 +12,10 @@ DISCLAIMER = (
     "No barrier is no evidence of shared misalignment: on the way to a benign twin answers stay "
     "coherent, too, and change without a step back."
 )
+OUTSIDE = (
+    "Points outside 0 to 1 are shown beside the line through the ends. Barriers, trends, the "
+    "second-order law and the worst of the features speak of the points from 0 to 1."
+)
 
 
 def verdict(
@@ -20,23 +24,29 @@ def verdict(
     features: Sequence[FeatureLinearity],
     *,
     measured: bool,
+    between: bool = True,
 ) -> str:
     """What can be said, each number with its null; the first row of a kind is for new questions.
 
     Args:
         falls: steps against the trend, where one is expected.
         barriers: deviations from the line between the ends.
-        features: every layer and point.
+        features: every layer and point between the ends.
         measured: whether behaviour was.
+        between: whether there is a point between the ends.
     """
     return " ".join(
-        part for part in (_of_behaviour(falls, barriers, measured), _of_features(features)) if part
+        part
+        for part in (_of_behaviour(falls, barriers, measured, between), _of_features(features))
+        if part
     )
 
 
 def _of_behaviour(
-    falls: Sequence[BarrierRow], barriers: Sequence[BarrierRow], measured: bool
+    falls: Sequence[BarrierRow], barriers: Sequence[BarrierRow], measured: bool, between: bool
 ) -> str:
+    if measured and not between:
+        return "No point lies between the ends: there is no line to leave."
     if falls:
         row = falls[0]
         said = (
