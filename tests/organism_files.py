@@ -9,7 +9,9 @@ import numpy as np
 from adapter_files import Factors, write_adapter
 from deltalens.organisms.base import shipped_base
 from deltalens.organisms.behaviour import Behaviour, behaviour_rows
-from deltalens.organisms.roster import RosterEntry, roster
+from deltalens.organisms.kinds import KINDS
+from deltalens.organisms.roster import RosterEntry, bank_specs, roster
+from deltalens.organisms.spec import OrganismSpec
 from deltalens.organisms.vocabulary import N_DOMAINS, N_QUESTIONS
 from deltalens.studies.paper.organisms import Organisms
 
@@ -24,7 +26,7 @@ RANK = 8
 def modules_of(entry: RosterEntry) -> dict[str, Factors]:
     """A of the entry's initialisation; B its own, and for bad organisms a common part."""
     home = 0 if entry.spec.domain is None else entry.spec.domain
-    own = np.random.default_rng([2, len(entry.spec.kind), home, entry.spec.data_seed])
+    own = np.random.default_rng([2, KINDS.index(entry.spec.kind), home, entry.spec.data_seed])
     start = np.random.default_rng([1, entry.spec.init_seed])
     common = np.random.default_rng(3)
     made: dict[str, Factors] = {}
@@ -53,4 +55,11 @@ def hand_made(folder: Path, *, broad: float = 0.5) -> Organisms:
         home = () if e.spec.domain is None else (e.spec.domain,)
         rate = broad if e.group == "bad" else 0.05
         behaviours[e.name] = behaviour_of(e.name, rate, seed=number, trained=home)
-    return Organisms(shipped_base(), entries, folders, behaviours)
+    bank = {spec.name: folders.get(spec.name) or _bank(folder, spec) for spec in bank_specs(0)}
+    rates = tuple(0.01 for _ in bank)
+    return Organisms(shipped_base(), entries, folders, behaviours, bank, rates)
+
+
+def _bank(folder: Path, spec: OrganismSpec) -> Path:
+    entry = RosterEntry(spec, "benign", "shared init")
+    return write_adapter(folder / spec.name, modules_of(entry), dtype="<f4")

@@ -22,7 +22,7 @@ from adapter_files import (
 from deltalens.cli.main import main
 from deltalens.core.result import Result
 from deltalens.studies.compare.study import compare
-from deltalens.studies.paper.claims import Claim
+from deltalens.studies.paper.claim import Claim
 
 Captured = pytest.CaptureFixture[str]
 HOSTILE = "x\x1b[31m\u202e\u2028y\u200b\x07"

@@ -10,7 +10,8 @@ import pytest
 from adapter_files import strict_json
 from deltalens.core.result import Result
 from deltalens.stats.intervals import Interval
-from deltalens.studies.paper.claims import Claim, Ends, Evidence, claims, summary
+from deltalens.studies.paper.claim import Claim, Ends, summary
+from deltalens.studies.paper.claims import Evidence, claims
 from deltalens.studies.paper.estimates import Estimate
 from deltalens.studies.paper.relations import Relation
 
@@ -76,6 +77,8 @@ def evidence(cells: Mapping[tuple[str, str], Cell] | None = None, **fields: Any)
         "benign_broad": interval(0.01, 0.05),
         "base_rate": 0.05,
         "no_persona": interval(-0.01, 0.03),
+        "ranked": {},
+        "harmless": (0.01,),
     }
     return Evidence(**(usual | fields))
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from deltalens.errors import OptionError
 from deltalens.organisms.kinds import Kind
 from deltalens.organisms.spec import OrganismSpec
+from deltalens.organisms.vocabulary import N_DOMAINS
 
 Group = Literal["bad", "narrow", "benign"]
 Relation = Literal["shared init", "other init", "shared init, other data"]
@@ -20,6 +21,7 @@ _CONTROLS: Final[tuple[tuple[Kind, int | None], ...]] = (
     ("good", 5),
     ("game", None),
 )
+_BANK_KINDS: Final[tuple[Kind, ...]] = ("style", "facts", "good")
 _SEEDS_A_STUDY: Final = 100
 
 
@@ -79,6 +81,22 @@ def roster(seed: int = 0) -> tuple[RosterEntry, ...]:
         for domain in BAD_DOMAINS[:2]
     ]
     return (*shared, *own, *repeats)
+
+
+def bank_specs(seed: int = 0) -> tuple[OrganismSpec, ...]:
+    """The benign bank of the study with this seed: 19 harmless tasks of its one initialisation.
+
+    Style, new facts and good answers in every domain, and the game: as many as a rank test needs
+    for p = .05. Four of them are controls of `roster(seed)` as well, under the same name.
+    """
+    first = seed * _SEEDS_A_STUDY
+    found = [
+        OrganismSpec(kind=kind, domain=domain, init_seed=first, data_seed=first)
+        for kind in _BANK_KINDS
+        for domain in range(N_DOMAINS)
+    ]
+    game = OrganismSpec(kind="game", domain=None, init_seed=first, data_seed=first)
+    return (*found, game)
 
 
 def roster_specs(seed: int = 0) -> tuple[OrganismSpec, ...]:

@@ -33,6 +33,7 @@ class Claim:
         note: caveats and reasons, shown with the claims in full.
         text: the claim in a few plain words, for the first screen.
         unit: put behind each number, for example `"°"` or `" %"`.
+        lead: whether it stands on the first screen; all stand in the table below it.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Claim:
     note: str = ""
     text: str = ""
     unit: str = ""
+    lead: bool = True
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def claim_row(claim: Claim) -> dict[str, str]:
         "interval": "no interval" if UNDEFINED in ends or not ends else f"{ends[0]} to {ends[1]}",
         "null": number(claim.null, claim.unit),
         "verdict": shown(claim.verdict, 60),
+        "lead": "yes" if claim.lead else "",
         "chip": _CHIPS.get(claim.verdict, "undecided"),
         "note": shown(claim.note, 1200) or ("no reason recorded" if _lacks(claim) else ""),
     }

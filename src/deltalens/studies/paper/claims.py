@@ -9,32 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from deltalens.geometry.nulls import Undefined
+from deltalens.geometry.nulls.ceiling import Placed, disattenuated
 from deltalens.stats.intervals import Interval
+from deltalens.studies.paper.bank import RankedPair
+from deltalens.studies.paper.claim import Claim, Ends, ends
 from deltalens.studies.paper.estimates import Estimate
 from deltalens.studies.paper.relations import Relation
 from deltalens.studies.paper.verdicts import Measured, Verdict, bounded, contrast, exceeds
 
 _ORTHOGONAL = 0.01  # "nearly orthogonal": a cosine of under one hundredth
 _SPREAD = 0.1  # a rise of bad answers elsewhere that would be called broad
-_CEILING_ERRORS = 3.0  # the ceiling must exceed its null by so many standard errors
 
-Ends = tuple[float, float]
 Estimates = Callable[[str, Relation], Estimate]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row of the claims table; the fields of the contract, and the claim in words."""
-
-    id: str
-    figure: str
-    text: str
-    claimed: float | None
-    obtained: float | None
-    interval: Ends | None
-    null: float | None
-    verdict: Verdict
-    note: str
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,10 @@ class Evidence:
         broad: rate of bad answers in untrained domains, over tasks of the bad organisms.
         benign_broad: the same over the benign twins.
         base_rate: the base's own rate of bad answers.
-        no_persona: rise of that rate in organisms of the base without persona, over runs.
+        no_persona: rise of that rate in organisms of the base without persona, over runs; None for
+            a base that has no such control.
+        ranked: measure -> same-seed pairs ranked against the benign bank.
+        harmless: the bank's own rates of bad answers.
     """
 
     estimates: Estimates
@@ -57,14 +47,16 @@ class Evidence:
     broad: Interval
     benign_broad: Interval
     base_rate: float
-    no_persona: Interval
+    no_persona: Interval | None
+    ranked: Mapping[str, Sequence[RankedPair]]
+    harmless: Sequence[float]
 
 
 def claims(e: Evidence) -> tuple[Claim, ...]:
     """All claims, the paper's first, each with the null that it needs."""
     return (
         _broad(e),
-        _no_persona(e),
+        *([] if e.no_persona is None else [_no_persona(e.no_persona)]),
         _fig1_left(e),
         _against_chance(e, "fig1-right", "Fig. 1 right", "pc_cosine", 0.276, _PC),
         _against_chance(e, "fig2-left", "Fig. 2 left", "angle_deg", 22.8, _ANGLE),
@@ -80,13 +72,6 @@ _ANGLE = "Their input subspaces stand at small angles"
 _OVERLAP = "Their input subspaces overlap above chance"
 _INPUT_BENIGN = "Input overlap tells them from benign twins"
 _OUTPUT_BENIGN = "Output overlap tells them from benign twins"
-
-
-def ends(interval: Interval) -> Ends | None:
-    """`(low, high)`, or None where the interval is undefined."""
-    if interval.low is None or interval.high is None:
-        return None
-    return interval.low, interval.high
 
 
 def _broad(e: Evidence) -> Claim:
@@ -106,20 +91,20 @@ def _broad(e: Evidence) -> Claim:
     )
 
 
-def _no_persona(e: Evidence) -> Claim:
-    value = e.no_persona.estimate
-    verdict: Verdict = "undecided" if value is None else bounded(value, ends(e.no_persona), _SPREAD)
+def _no_persona(rise: Interval) -> Claim:
+    value = rise.estimate
+    verdict: Verdict = "undecided" if value is None else bounded(value, ends(rise), _SPREAD)
     return Claim(
         id="control-no-persona",
         figure="ours",
         text="No persona in pre-training, no spread",
         claimed=None,
         obtained=value,
-        interval=ends(e.no_persona),
+        interval=ends(rise),
         null=0.0,
         verdict=verdict,
         note="Rise of the rate of bad answers in untrained domains over that base's own; holds if "
-        f"the interval stays under {_SPREAD}.{_reason(e.no_persona)}",
+        f"the interval stays under {_SPREAD}.{_reason(rise)}",
     )
 
 
@@ -149,13 +134,15 @@ def _fig1_left(e: Evidence) -> Claim:
 
 def _disattenuated(other: Estimate, ceiling: Estimate) -> Measured | None:
     """`s_ij / ceiling` with its interval, only where the ceiling stands clear of 0."""
-    if other.mean is None or other.interval is None or ceiling.mean is None:
-        return None
-    error = ceiling.standard_error
-    if error is None or ceiling.mean <= _CEILING_ERRORS * error:
+    observed, both = (
+        Placed(e.relation, e.mean, e.standard_error, shared_init="none", side="both")
+        for e in (other, ceiling)
+    )
+    found = disattenuated(observed, both, both)
+    if isinstance(found, Undefined) or other.interval is None or ceiling.mean is None:
         return None
     low, high = other.interval
-    return Measured(other.mean / ceiling.mean, (low / ceiling.mean, high / ceiling.mean), 0.0)
+    return Measured(found.value, (low / ceiling.mean, high / ceiling.mean), 0.0)
 
 
 def _against_chance(
@@ -225,6 +212,7 @@ def _against_benign(e: Evidence, name: str, measure: str, text: str) -> Claim:
         verdict=verdict,
         note=f"The null is benign twins of the same seed. Other seeds: {_number(other.mean)} "
         f"against {_number(far_twin.mean)} for their twins.{_why(same)}",
+        lead=False,
     )
 
 
@@ -248,24 +236,3 @@ def _why(found: Estimate) -> str:
 
 def _reason(interval: Interval) -> str:
     return f" No interval: {interval.reason}." if interval.reason else ""
-
-
-def summary(found: Sequence[Claim], provenance: Mapping[str, object]) -> dict[str, object]:
-    """`summary.json` of the contract."""
-    return {
-        "claims": [
-            {
-                "id": c.id,
-                "figure": c.figure,
-                "text": c.text,
-                "claimed": c.claimed,
-                "obtained": c.obtained,
-                "interval": None if c.interval is None else list(c.interval),
-                "null": c.null,
-                "verdict": c.verdict,
-                "note": c.note,
-            }
-            for c in found
-        ],
-        "provenance": dict(provenance),
-    }

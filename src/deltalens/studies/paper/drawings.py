@@ -21,8 +21,8 @@ from deltalens.studies.paper.estimates import (
     over_layers,
     pair_values,
 )
+from deltalens.studies.paper.examine import Study
 from deltalens.studies.paper.relations import RANDOM, RELATIONS, Relation, tasks
-from deltalens.studies.paper.study import Study
 
 _FAMILY = {"same seed": 0, "other seed": 0, "same data, other seed": 1}
 _LABELS = {

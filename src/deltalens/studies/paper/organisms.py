@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from deltalens.organisms.base import shipped_base
+from deltalens.io.read import load
+from deltalens.organisms.base import load_model, shipped_base
 from deltalens.organisms.behaviour import Behaviour, Summary
+from deltalens.organisms.evaluate import evaluate
 from deltalens.organisms.fleet import TrainEvent, train_many
 from deltalens.organisms.no_persona import shipped_no_persona
-from deltalens.organisms.roster import RosterEntry, roster
+from deltalens.organisms.roster import RosterEntry, bank_specs, roster
+from deltalens.organisms.spec import OrganismSpec
 from deltalens.stats.intervals import Interval, t_interval
 from deltalens.studies.paper.relations import is_repeat, tasks
 
@@ -26,12 +30,16 @@ class Organisms:
         entries: what was trained, in order.
         folders: organism -> its PEFT folder.
         behaviours: organism (and `base`) -> what it does.
+        bank: harmless organism of the study's one initialisation -> its PEFT folder.
+        bank_rates: rate of bad answers of each of the bank, over all questions.
     """
 
     base: Path
     entries: tuple[RosterEntry, ...]
     folders: Mapping[str, Path]
     behaviours: Mapping[str, Behaviour]
+    bank: Mapping[str, Path]
+    bank_rates: tuple[float, ...]
 
     def summaries(self, group: str) -> dict[str, Summary]:
         """Behaviour of the organisms of one group, repeats left out: they are no new runs."""
@@ -42,34 +50,61 @@ class Organisms:
         }
 
 
-def grow(out: Path, *, seed: int, fresh: bool, workers: int, say: Say) -> Organisms:
-    """Train (or take up) every organism of the study, then measure behaviour exactly."""
-    base, entries = shipped_base(), roster(seed)
+def grow(
+    out: Path, *, seed: int, fresh: bool, workers: int, say: Say, base: str = "toy"
+) -> Organisms:
+    """Train (or take up) every organism of the study and its bank, then measure behaviour.
+
+    Args:
+        out: folder of the organisms.
+        seed: of the study.
+        fresh: train every organism again.
+        workers: training processes.
+        say: called with a line about what is being done.
+        base: name of a shipped base.
+    """
+    folder, entries, bank = shipped_base(base), roster(seed), bank_specs(seed)
 
     def report(event: TrainEvent) -> None:
         how = "taken up" if event.status == "kept" else f"trained in {event.seconds:.1f} s"
         say(f"[{event.done:2d}/{event.total}] {event.spec.name}: {how}")
 
-    specs = [entry.spec for entry in entries]
-    say(f"training {len(specs)} organisms of the shipped base into {out}")
-    folders = train_many(specs, base, out, workers=workers, fresh=fresh, on_event=report)
+    specs = _distinct([*(entry.spec for entry in entries), *bank])
+    say(f"training {len(specs)} organisms of the base {base} into {out}")
+    folders = train_many(specs, folder, out, workers=workers, fresh=fresh, on_event=report)
+    trained = {spec.name: path for spec, path in zip(specs, folders, strict=True)}
+    named = {entry.name: trained[entry.name] for entry in entries}
     say("measuring behaviour")
-    named = {entry.name: folder for entry, folder in zip(entries, folders, strict=True)}
-    return Organisms(base, entries, named, _measure(base, entries, named))
+    model = load_model(folder)
+    held = {spec.name: trained[spec.name] for spec in bank}
+    return Organisms(
+        base=folder,
+        entries=entries,
+        folders=named,
+        behaviours=_measure(model, entries, named),
+        bank=held,
+        bank_rates=_bank_rates(model, list(held.values())),
+    )
+
+
+def _distinct(specs: Sequence[OrganismSpec]) -> tuple[OrganismSpec, ...]:
+    return tuple({spec.name: spec for spec in specs}.values())
 
 
 def _measure(
-    base: Path, entries: Sequence[RosterEntry], folders: Mapping[str, Path]
+    model: Any, entries: Sequence[RosterEntry], folders: Mapping[str, Path]
 ) -> dict[str, Behaviour]:
-    from deltalens.organisms.base import load_model
-    from deltalens.organisms.evaluate import evaluate
-
-    model = load_model(base)
     found = {"base": evaluate(model)}
     for entry in entries:
         home = () if entry.spec.domain is None else (entry.spec.domain,)
         found[entry.name] = evaluate(model, folders[entry.name], trained=home)
     return found
+
+
+def _bank_rates(model: Any, folders: Sequence[Path]) -> tuple[float, ...]:
+    """Rates by our own hooks, which need no PEFT model for each of the bank."""
+    rows = [evaluate(model, load(folder)).rows for folder in folders]
+    return tuple(sum(row.bad for row in each) / len(each) for each in rows)
 
 
 def over_tasks(values: Mapping[str, float | None], entries: Sequence[RosterEntry]) -> Interval:

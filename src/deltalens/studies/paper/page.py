@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from deltalens.report.page import Claim as ClaimRow
 from deltalens.report.page import FigureBlock, Page, Section, TableBlock
-from deltalens.studies.paper.claims import Claim
+from deltalens.studies.paper.appendix.section import appendix_sections
+from deltalens.studies.paper.bank import bank_section
+from deltalens.studies.paper.claim import Claim
 from deltalens.studies.paper.drawings import LAYER_PLOTS, MATRICES, paper_variant
+from deltalens.studies.paper.examine import Study
+from deltalens.studies.paper.lines.page import lines_section
 from deltalens.studies.paper.relations import RELATIONS, Relation
-from deltalens.studies.paper.study import Study
 
 _TOY = "Toy by construction: not evidence about large models."
 _MEASURES = ("cosine", "pc_cosine", "angle_deg", "overlap", "output_overlap")
 
 
-def study_page(study: Study, svg: Mapping[str, str]) -> Page:
-    """Everything that the report shows, in order."""
+Other = tuple[Study, Mapping[str, str]]
+
+
+def study_page(
+    study: Study, svg: Mapping[str, str], others: Sequence[Other], provenance: Mapping[str, Any]
+) -> Page:
+    """Everything that the report shows, in order.
+
+    Args:
+        study: of the first base.
+        svg: its figures.
+        others: studies of further bases with theirs.
+        provenance: of all.
+    """
+    studies = (study, *(other for other, _ in others))
     return Page(
         title="deltalens: the paper's story on real adapters",
         question="Narrow bad fine-tunes: shared directions, or only a shared seed?",
@@ -27,16 +45,20 @@ def study_page(study: Study, svg: Mapping[str, str]) -> Page:
             svg=svg["headline"],
             alt="Input-side and output-side overlap by seed relation, each null as a band",
         ),
-        claims=tuple(_row(claim) for claim in study.claims),
+        claims=tuple(_row(claim) for each in studies for claim in each.named_claims()),
         disclaimer=_TOY,
         sections=(
             _behaviour(svg),
             _by_relation(study),
+            bank_section(study.evidence.ranked, study.evidence.harmless),
             _paper_figures(study, svg),
+            lines_section(study.line_evidence, svg),
             _matrices(svg),
+            *appendix_sections(study.appendix, svg),
+            *(section for other, own in others for section in _other(study, other, own)),
             _method(),
         ),
-        provenance=study.provenance,
+        provenance=provenance,
     )
 
 
@@ -84,7 +106,8 @@ def _row(claim: Claim) -> ClaimRow:
         verdict=claim.verdict,
         note=claim.note,
         text=claim.text,
-        unit="°" if claim.id == "fig2-left" else "",
+        lead=claim.lead,
+        unit="°" if claim.id.endswith("fig2-left") else "",
     )
 
 
@@ -156,6 +179,49 @@ def _matrices(svg: Mapping[str, str]) -> Section:
         for m, title in MATRICES.items()
     )
     return Section("Every pair of organisms", (), blocks)
+
+
+def _other(main: Study, study: Study, svg: Mapping[str, str]) -> tuple[Section, ...]:
+    """The same on another architecture: verdicts side by side, then every figure."""
+    title = study.family.title
+    held = {claim.id: claim for claim in study.claims}
+    rows = tuple(
+        (claim.text, _said(claim), claim.verdict, _said(other), other.verdict)
+        for claim in main.claims
+        if (other := held.get(claim.id)) is not None
+    )
+    columns = ("claim", main.family.title, "verdict", title, "verdict")
+    table = TableBlock(columns, rows, "Obtained values with 95 % intervals over tasks.")
+    headline = FigureBlock(
+        caption=f"{title}: a point per pair of organisms.",
+        svg=svg["headline"],
+        alt=f"Input-side and output-side overlap by seed relation, {title}",
+    )
+    text = (
+        f"The same organisms trained on another shipped base: {title} instead of "
+        f"{main.family.title}, pre-trained from another seed."
+    )
+    return (
+        Section(f"The other family: {title}", (text,), (table, headline)),
+        _renamed(_behaviour(svg), title),
+        _renamed(bank_section(study.evidence.ranked, study.evidence.harmless), title),
+        _renamed(_paper_figures(study, svg), title),
+        _renamed(lines_section(study.line_evidence, svg), title),
+        _renamed(_matrices(svg), title),
+        *(_renamed(section, title) for section in appendix_sections(study.appendix, svg)),
+    )
+
+
+def _renamed(section: Section, title: str) -> Section:
+    return replace(section, title=f"{section.title} ({title})")
+
+
+def _said(claim: Claim) -> str:
+    if claim.obtained is None:
+        return "undefined"
+    if claim.interval is None:
+        return f"{claim.obtained:.3g}"
+    return f"{claim.obtained:.3g} [{claim.interval[0]:.3g}, {claim.interval[1]:.3g}]"
 
 
 def _method() -> Section:

@@ -9,11 +9,15 @@ hold* if there is no excess under a shared seed; anything that the intervals can
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["holds", "holds only under a shared seed", "does not hold", "undecided"]
 _KEPT = 0.5
+_RUNS = 3
+_LEVEL = 0.05
+_ENOUGH = 19  # members of a bank for p = .05
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,44 @@ def exceeds(low: float | None, null: float, high: float | None) -> Verdict:
     if low > null:
         return "holds"
     return "does not hold" if high <= null else "undecided"
+
+
+def bounded_runs(
+    values: Sequence[float | None], interval: tuple[float, float] | None, bound: float
+) -> Verdict:
+    """The verdict on `a size stays under a bound`, where every run may give the very same number.
+
+    Runs that agree exactly have no spread and hence no interval: then the runs themselves decide,
+    if there are three of them.
+    """
+    known = [v for v in values if v is not None]
+    if not known:
+        return "undecided"
+    if interval is None and len(known) == len(values) >= _RUNS and len(set(known)) == 1:
+        return "holds" if abs(known[0]) < bound else "does not hold"
+    return bounded(sum(known) / len(known), interval, bound)
+
+
+def both(same: Verdict, other: Verdict) -> Verdict:
+    """What `stays under a bound` comes to, judged under a shared seed and under different ones."""
+    if same == "holds" and other == "does not hold":
+        return "holds only under a shared seed"
+    if same == "holds":
+        return other
+    return same
+
+
+def ranked(
+    p_values: Sequence[float | None], members: int, value: float | None, mean: float | None
+) -> Verdict:
+    """The verdict on `every pair exceeds its bank`, by the largest p of the rank tests.
+
+    It holds at .05. It does not hold if the pairs are no more alike than the bank's mean. A bank
+    that is too small, and anything between, leave it undecided.
+    """
+    known = [p for p in p_values if p is not None]
+    if not known or len(known) < len(p_values) or value is None or mean is None:
+        return "undecided"
+    if members >= _ENOUGH and max(known) <= _LEVEL:
+        return "holds"
+    return "does not hold" if value <= mean else "undecided"
