@@ -97,7 +97,118 @@ def test_every_rule_occurs(rule: str) -> None:
     verdict = pair(in_memory("a", one), in_memory("b", two), draws=draws)["verdict"]
     assert re.search(sentence, verdict), verdict
     if rule != "undefined":
-        assert verdict.endswith("without a benign bank of the same initialisation.")
+        assert verdict.endswith(
+            "No evidence about the task without a benign bank of the same initialisation. "
+            "Missing: --bank GLOB, --covariances FILE (a stricter screen)."
+        )
+
+
+def related(seed: int, init: int = 1) -> dict[str, Factors]:
+    """B drawn towards one direction that all related adapters get."""
+    common = made(init, 99)
+    return {p: (B + 1.5 * common[p][0], A) for p, (B, A) in made(init, seed).items()}
+
+
+def flat(modules: Modules) -> dict[str, Factors]:
+    """B of rank 1: no subspace of two dimensions is defined."""
+    return {p: (B[:, :1] @ np.ones((1, 4)), A) for p, (B, A) in modules.items()}
+
+
+def unrelated(count: int, *inits: int) -> list[Any]:
+    return [
+        in_memory(f"c{init}-{i}", made(init, 100 * init + i))
+        for init in inits
+        for i in range(count)
+    ]
+
+
+RANKED: dict[str, tuple[list[Modules], list[Any], str]] = {
+    "more alike": (
+        [related(1), related(2)],
+        unrelated(19, 1),
+        r"^Shared initialisation \(4 of 4 modules\)\. Update cosine 0\.\d+ against -0\.\d+ to "
+        r"0\.\d+ for 19 unrelated adapters of this initialisation \(mean -?0\.\d+, sd 0\.\d+, "
+        r"z \d+\.\d, rank p 0\.05\): more alike than unrelated tasks of this initialisation\. "
+        r"Input-side overlap .*Output-side overlap 0\.\d+ against 0\.\d+ to 0\.\d+ "
+        r"\(mean 0\.\d+, sd 0\.\d+, z \d+\.\d, rank p 0\.05\): more alike\.$",
+    ),
+    "not after correction": (
+        [related(1), related(2), related(3)],
+        unrelated(19, 1),
+        r"rank p 0\.05\): more alike than unrelated tasks of this initialisation, this pair "
+        r"alone\. .* Not after Holm's correction over 3 pairs: p 0\.15, smallest possible 0\.15\.$",
+    ),
+    "after correction": (
+        [related(1), related(2), related(3)],
+        unrelated(59, 1),
+        r": more alike than unrelated tasks of this initialisation, p 0\.05 after correction\. ",
+    ),
+    "too few": (
+        [related(1), related(2)],
+        unrelated(3, 1),
+        r"for 3 unrelated adapters of this initialisation \(.*rank p 0\.25\): no verdict, since so "
+        r"few cannot give a p under 0\.25\.",
+    ),
+    "one member": (
+        [related(1), related(2)],
+        unrelated(1, 1),
+        r"for 1 unrelated adapter of this initialisation \(mean -?0\.\d+, sd 0\.\d+, z",
+    ),
+    "no more alike": (
+        [ONE, SAME],
+        unrelated(19, 1),
+        r"^Shared .* Update cosine -?0\.\d+ against .*: no more alike than unrelated tasks of this "
+        r"initialisation\. Input-side overlap .*: no more alike\. Output-side overlap .*: no more "
+        r"alike\.$",
+    ),
+    "undefined": (
+        [flat(ONE), flat(SAME)],
+        unrelated(19, 1),
+        r"Input-side overlap: undefined, no verdict\. "
+        r"Output-side overlap: undefined, no verdict\.$",
+    ),
+    "different": (
+        [related(1), related(2, 2)],
+        unrelated(3, 1, 2),
+        r"^Different initialisations\. Update cosine .* unrelated adapters of these init",
+    ),
+    "nobody": (
+        [ONE, SAME],
+        unrelated(3, 2),
+        r"a screen, not a claim\. No evidence about the task: no member of the bank can stand for "
+        r"b beside a \(3: another seed relation to the other adapter than the pair's\)\. Missing: "
+        r"--covariances FILE \(a stricter screen\)\.$",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RANKED)
+def test_every_rule_of_a_bank_occurs(rule: str) -> None:
+    modules, bank, sentence = RANKED[rule]
+    adapters = [in_memory(n, m) for n, m in zip("abc", modules, strict=False)]
+    verdict = pair(*adapters, bank=bank, top_k=2)["verdict"]
+    assert re.search(sentence, verdict), verdict
+    assert len(verdict) <= 600  # what a report's cell shows in full
+
+
+def test_other_members_for_a_measure_are_counted_again() -> None:
+    """A flat member has a cosine with everything, and no subspace of two dimensions."""
+    bank = [*unrelated(2, 1), in_memory("flat", flat(made(1, 50)))]
+    verdict = pair(in_memory("a", ONE), in_memory("b", SAME), bank=bank, top_k=2)["verdict"]
+    assert "for 3 unrelated adapters of this initialisation" in verdict.split("Input-side")[0]
+    assert verdict.count("for 2 unrelated adapters of this initialisation") == 2
+
+
+def test_a_pair_that_shares_some_modules_is_ranked_among_its_likes() -> None:
+    """Members that stand to a as b does, module by module, and the other way round."""
+    a, b = made(1, 1), partly_shared(made(1, 1), made(2, 2))
+    like_b = [in_memory(f"b{i}", partly_shared(a, made(2, 50 + i))) for i in range(2)]
+    like_a = [in_memory(f"a{i}", made(1, 60 + i)) for i in range(2)]
+    row = pair(in_memory("a", a), in_memory("b", b), bank=[*like_a, *like_b], top_k=2)
+    assert (row["bank"]["members_a"], row["bank"]["members_b"]) == (["b0", "b1"], ["a0", "a1"])
+    assert row["verdict"].startswith(
+        "Initialisation shared in part (1 of 4 modules). Update cosine "
+    )
 
 
 def every_verdict(tmp_path: Path) -> list[dict[str, Any]]:
@@ -107,6 +218,9 @@ def every_verdict(tmp_path: Path) -> list[dict[str, Any]]:
     for one, two, draws, _ in RULES.values():
         found = document(in_memory("a", one), in_memory("b", two), draws=draws, base=base)
         rows += [*found["pairs"], *found["base"]]
+    for modules, bank, _ in RANKED.values():
+        adapters = [in_memory(n, m) for n, m in zip("abc", modules, strict=False)]
+        rows += document(*adapters, bank=bank, top_k=2)["pairs"]
     return rows
 
 
@@ -122,7 +236,7 @@ def test_geometry_never_names_a_behaviour(tmp_path: Path) -> None:
 def test_input_overlap_under_a_shared_initialisation_is_never_evidence(tmp_path: Path) -> None:
     checked = 0
     for row in every_verdict(tmp_path):
-        if row["shared_init"] == "none" or row["cosine"] is None:
+        if row["shared_init"] == "none" or row["cosine"] is None or row["nulls"]["bank"]:
             continue
         checked += 1
         overlap, _, cosine = row["verdict"].partition("Update cosine")
@@ -130,7 +244,7 @@ def test_input_overlap_under_a_shared_initialisation_is_never_evidence(tmp_path:
         assert not re.search(r"\bz -?\d|\bp \d", overlap)  # no score beside the overlap
         assert cosine
         assert "haar" not in {row["null_used"].get(m) for m in ("overlap", "pc_cosine")}
-    assert checked == 4
+    assert checked == 5
 
 
 def test_the_cosine_is_given_with_its_null(tmp_path: Path) -> None:

@@ -98,15 +98,19 @@ def _tokenizer(folder: Path) -> Any:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
-    """Keep transformers' progress bars, reports and warnings off stderr while it loads."""
+def quiet(hushed: str = "") -> Generator[None]:
+    """Keep transformers' progress bars, reports and warnings off stderr while it loads.
+
+    Args:
+        hushed: which warnings, a pattern that their text begins with; all by default.
+    """
     log = require("transformers", extra="models", purpose=_PURPOSE).utils.logging
     shown_bars, level = log.is_progress_bar_enabled(), log.get_verbosity()
     log.disable_progress_bar()
     log.set_verbosity_error()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", hushed)
             yield
     finally:
         log.set_verbosity(level)

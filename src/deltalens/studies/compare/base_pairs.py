@@ -39,6 +39,7 @@ from deltalens.studies.compare.rows import (
 from deltalens.studies.compare.scores import scores
 
 _RESIDUAL = 1e-6
+_NO_BANK = "a bank ranks pairs of adapters, not an adapter against the base"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def base_pair(
         "haar": averaged(haar, by_module, s.layers),
         "rotation": found.unrotatable[i] or cosine_null,
         **NOT_GIVEN,
+        "bank": _NO_BANK,
     }
     used = {name: "haar" for name in by_module if name in nulls["haar"]}
     if not found.unrotatable[i]:

@@ -11,24 +11,24 @@ from deltalens.core.shapes import Array
 from deltalens.geometry import initialisation
 from deltalens.geometry.spectrum import cut_quality
 from deltalens.geometry.survey import Survey
-from deltalens.stats.multiplicity import holm
-from deltalens.stats.resample import smallest_reachable_p
+from deltalens.studies.compare.corrections import Correction, corrections, smallest_p
 from deltalens.studies.compare.pairs import defined
 from deltalens.studies.compare.rows import (
     Moments,
     Pair,
     PairRow,
 )
+from deltalens.studies.compare.rungs import rungs
 from deltalens.studies.compare.verdict import verdict
 
 
 def pair_documents(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """The contract's objects; Holm's correction is over the update cosines of these pairs."""
-    adjusted = holm([pair.p["cosine"] for pair in pairs], family="update cosine of every pair")
-    return [_pair(pair, p, len(pairs)) for pair, p in zip(pairs, adjusted.p, strict=True)]
+    """The contract's objects; Holm's correction is over these pairs, a family a measure."""
+    corrected = corrections(pairs)
+    return [_pair(pair, each, len(pairs)) for pair, each in zip(pairs, corrected, strict=True)]
 
 
-def _pair(pair: Pair, adjusted: float | None, family: int) -> dict[str, Any]:
+def _pair(pair: Pair, corrected: Mapping[str, Correction], family: int) -> dict[str, Any]:
     nulls = {name: None if isinstance(m, str) else _nulls(m) for name, m in pair.nulls.items()}
     reasons = {name: m for name, m in pair.nulls.items() if isinstance(m, str)}
     return {
@@ -46,26 +46,32 @@ def _pair(pair: Pair, adjusted: float | None, family: int) -> dict[str, Any]:
         "null_used": dict(pair.null_used),
         "z": dict(pair.z),
         "p": dict(pair.p),
-        "p_smallest": {name: _smallest(pair, name) for name in pair.null_used},
-        "p_holm": {"cosine": adjusted, "family": f"update cosine of {family} pairs"},
+        "p_smallest": {name: smallest_p(pair, name) for name in pair.null_used},
+        "p_holm": {
+            **{name: each.p for name, each in corrected.items()},
+            "family": f"update cosine of {family} pairs",
+            "smallest": {name: each.smallest for name, each in corrected.items()},
+        },
+        "rungs": rungs(pair),
         "n_modules": pair.n_modules,
         "n_missing": pair.n_missing,
         "n_refused": pair.n_refused,
         "n_near_tie": pair.n_near_tie,
-        "verdict": verdict(pair),
+        "verdict": verdict(pair, corrected),
         "warnings": list(pair.warnings),
     }
 
 
-def _smallest(pair: Pair, measure: str) -> float:
-    """The smallest p that the null used could have given; 0 for a closed form."""
-    moments = pair.nulls[pair.null_used[measure]]
-    m = None if isinstance(moments, str) else moments[measure]
-    return smallest_reachable_p(m.draws) if m is not None and m.p is not None else 0.0
-
-
 def _nulls(moments: Mapping[str, Moments]) -> dict[str, Any]:
-    return {n: {"mean": m.mean, "sd": defined(m.sd), "draws": m.draws} for n, m in moments.items()}
+    return {
+        name: {
+            "mean": m.mean,
+            "sd": defined(m.sd),
+            "draws": m.draws,
+            **({} if m.low is None else {"low": m.low, "high": m.high}),
+        }
+        for name, m in moments.items()
+    }
 
 
 def adapter_documents(s: Survey) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from deltalens.figures.groups import Group, NullBand
 from deltalens.figures.layers import LayerCurve, LayerPlot, layers_figure
 from deltalens.figures.matrix import Matrix, matrix_figure
 from deltalens.figures.sides import SidePanel, Sides, sides_figure
+from deltalens.studies.compare.bank_report import bank_figures
 from deltalens.studies.compare.rows import ModuleRow
 
 MATRICES: Mapping[str, str] = {
@@ -36,7 +37,7 @@ def figures(result: Result) -> dict[str, Figure]:
     document, pairs = result.document, result.document["pairs"]
     if not pairs:
         return {}
-    found = {"sides": sides(document, width=6.46)}
+    found = {"sides": sides(document, width=6.46), **bank_figures(document, width=6.46)}
     for measure, title in MATRICES.items():
         found[f"matrix-{measure.replace('_', '-')}"] = matrix(document, measure, title)
     for measure, side in (("overlap", "input"), ("overlap", "output"), ("cosine", "both")):
@@ -72,13 +73,24 @@ def _columns(pairs: Pairs, measure: str) -> tuple[Group, ...]:
                 mean=float(np.mean(known)) if known else None,
                 reason="" if known else "k is above the numerical rank",
                 family=family,
-                null=_rotation(chosen) if measure == "overlap" else None,
+                null=_bank(chosen, measure) or _rotation(chosen, measure),
             )
         )
     return tuple(groups)
 
 
-def _rotation(pairs: Pairs) -> NullBand | None:
+def _bank(pairs: Pairs, measure: str) -> NullBand | None:
+    """From the smallest to the largest value of the bank, where it ranks the pairs."""
+    moments = [p["nulls"]["bank"][measure] for p in pairs if p["null_used"].get(measure) == "bank"]
+    if not moments:
+        return None
+    low, high = min(m["low"] for m in moments), max(m["high"] for m in moments)
+    return NullBand("bank of unrelated adapters", low, high)
+
+
+def _rotation(pairs: Pairs, measure: str) -> NullBand | None:
+    if measure != "overlap":
+        return None
     used = [p["nulls"]["rotation"] for p in pairs if p["null_used"].get("overlap") == "rotation"]
     moments = [m["overlap"] for m in used if m and "overlap" in m]
     if not moments or any(m["sd"] is None for m in moments):  # one draw has no deviation

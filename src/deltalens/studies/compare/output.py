@@ -12,7 +12,13 @@ from deltalens.figures.output import save, to_svg
 from deltalens.io.results import prepare_folder, write_document, write_tables
 from deltalens.report.html import write
 from deltalens.report.page import Cell, FigureBlock, Page, Section, TableBlock
+from deltalens.studies.compare.activation_report import activation_sections
+from deltalens.studies.compare.bank_report import bank_sections
 from deltalens.studies.compare.drawings import MATRICES, figures, sides
+from deltalens.studies.design.drawings import design_figures
+from deltalens.studies.design.page import design_sections
+from deltalens.studies.groups.drawings import group_figures
+from deltalens.studies.groups.page import group_sections
 
 _FEW_SENTENCES = 200
 _FEW_PAIRS = 6
@@ -21,7 +27,7 @@ _FEW_PAIRS = 6
 def write_comparison(result: Result, out: Path) -> None:
     """Write `report.html`, `figures/`, `results/*.parquet` and `results/compare.json`."""
     prepare_folder(out)
-    drawn = figures(result)
+    drawn = {**figures(result), **group_figures(result), **design_figures(result)}
     write_tables(result, out / "results")
     write_document(result.document, out / "results" / "compare.json")
     svg = {name: to_svg(figure) for name, figure in drawn.items()}
@@ -68,12 +74,25 @@ def _answer(document: Mapping[str, Any]) -> str:
         f"{n} adapters start from {len(groups)} initialisations; {shared} of {len(pairs)} pairs "
         "share one in some module, and their input-side overlap cannot be interpreted. "
         f"{len(hits)} of {len(pairs)} update cosines exceed their null after Holm's correction "
-        "at .05: a screen, which a benign bank of the same seed must confirm."
+        f"at .05: {_strength(pairs)}."
     )
 
 
+def _strength(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """What such a number is worth: the bank's rank is a claim, everything else a screen."""
+    ranked = sum(p["null_used"].get("cosine") == "bank" for p in pairs)
+    if pairs and ranked == len(pairs):
+        return "the null is a benign bank of the same initialisation"
+    confirm = "a screen, which a benign bank of the same initialisation must confirm"
+    return confirm if ranked == 0 else f"{confirm} where it does not rank the pair ({ranked} are)"
+
+
 def _sections(document: Mapping[str, Any], svg: Mapping[str, str]) -> tuple[Section, ...]:
-    sections = [] if len(document["pairs"]) <= _FEW_PAIRS else [_sentences(document)]
+    sections = [*group_sections(document, svg), *design_sections(document, svg)]
+    if len(document["pairs"]) > _FEW_PAIRS:
+        sections.append(_sentences(document))
+    sections += bank_sections(document, svg)
+    sections += activation_sections(document)
     sections.append(_adapters(document))
     matrices = [
         FigureBlock(svg=svg[name], alt=f"Matrix of {title}")
@@ -165,8 +184,9 @@ def _nulls(document: Mapping[str, Any]) -> Section:
             )  # fmt: skip
     columns = ("pair", "measure", "value", "null", "mean", "sd", "z", "p")
     text = (
-        "Haar: random subspaces; on the output side it is too weak, since gradients of unrelated "
-        "tasks share structure. Rotation: B turned at random, lora_A kept; for overlap it only "
-        "describes what the seed gives. p is the upper tail."
+        "Bank: rank among unrelated adapters of the same initialisation, the only null that "
+        "supports a claim. Haar: random subspaces; on the output side it is too weak, since "
+        "gradients of unrelated tasks share structure. Rotation: B turned at random, lora_A kept; "
+        "for overlap it only describes what the seed gives. p is the upper tail."
     )
     return Section("Each number beside its null", (text,), (TableBlock(columns, tuple(rows), ""),))

@@ -17,6 +17,7 @@ from deltalens.geometry.layers import mean
 from deltalens.geometry.nulls import rotation
 from deltalens.geometry.spectrum import cut_quality
 from deltalens.geometry.survey import Survey
+from deltalens.studies.compare.bank import few_members
 from deltalens.studies.compare.moments import (
     RotationDraws,
     averaged,
@@ -52,6 +53,8 @@ class Context:
     haar: Mapping[str, tuple[Array, Array, int]]
     drawn: RotationDraws | None
     gauge_notes: tuple[str, ...]
+    activation: Mapping[tuple[int, int], Mapping[str, Moments] | str]
+    bank: Mapping[tuple[int, int], Mapping[str, Moments] | str]
 
 
 def context(
@@ -59,6 +62,8 @@ def context(
     by_module: Mapping[str, tuple[Array, Array, int]],
     drawn: RotationDraws | None,
     gauge_notes: tuple[str, ...],
+    activation: Mapping[tuple[int, int], Mapping[str, Moments] | str],
+    bank: Mapping[tuple[int, int], Mapping[str, Moments] | str],
 ) -> Context:
     """Classify initialisations and gauges once for all pairs."""
     d_in = s.shapes[:, 1]
@@ -70,6 +75,8 @@ def context(
         haar=by_module,
         drawn=drawn,
         gauge_notes=gauge_notes,
+        activation=activation,
+        bank=bank,
     )
 
 
@@ -125,7 +132,10 @@ def build_pair(c: Context, i: int, j: int) -> Pair:
         split=_split(s, by_module, codes) if shared == "some" else {},
         k=s.k,
         seed_floor=_seed_floor(s, i, j, common),
-        warnings=_warnings(s, i, j, int(refused.sum()), n_modules, codes),
+        warnings=(
+            *_warnings(s, i, j, int(refused.sum()), n_modules, codes),
+            *_few_in_bank(nulls["bank"]),
+        ),
     )
 
 
@@ -152,7 +162,8 @@ def _nulls(
             **averaged(c.haar, by_module, s.layers),
         },
         "rotation": _rotation(c, i, j, inner, values),
-        **NOT_GIVEN,
+        "activation": c.activation.get((i, j), NOT_GIVEN["activation"]),
+        "bank": c.bank.get((i, j), NOT_GIVEN["bank"]),
     }
     return found
 
@@ -194,7 +205,7 @@ def why_no_rotation(held: Array, gauge: Array) -> str:
         return ""
     return (
         f"lora_A is not in the training gauge in {int(bad.sum())} of {int(held.sum())} "
-        "modules (merged, compressed or rewritten factors): nothing is left to rotate"
+        "modules (far moved in training, merged, compressed or rewritten): nothing is left to rotate"
     )
 
 
@@ -203,19 +214,21 @@ def _used(
 ) -> dict[str, str]:
     """The null that applies to each measure: the strongest rung that the pair allows.
 
-    Input-side measures take Haar only where no module shares its initialisation; where all do, the
+    A bank comes first for every measure: it is the only rung that supports a claim. Else
+    input-side measures take Haar only where no module shares its initialisation; where all do, the
     rotation describes them (with draws). Output-side measures take Haar, which is too weak to
-    support a claim. The cosine takes the rotation, else Haar for different initialisations.
+    support a claim. The cosine takes the activation-matched rotation, the rotation, else Haar for
+    different initialisations.
     """
     unrelated = shared == "none" and partial == 0
     found: dict[str, str] = {}
     for name in MEASURES:
         order = ["haar"]
         if name in COSINES:
-            order = ["rotation", "haar"] if unrelated else ["rotation"]
+            order = ["activation", "rotation", *(["haar"] if unrelated else [])]
         elif name in INPUT_SIDE:
             order = ["haar"] if unrelated else (["rotation"] if shared == "all" else [])
-        for null in order:
+        for null in ("bank", *order):
             moments = nulls[null]
             if not isinstance(moments, str) and name in moments:
                 found[name] = null
@@ -244,6 +257,13 @@ def _seed_floor(s: Survey, i: int, j: int, common: Array) -> float | None:
     """`k / r`: the expected overlap of unrelated k-subspaces of one shared r-dimensional space."""
     width = s.ranks[:, [i, j]].max(axis=1).astype(float)
     return defined(mean(np.where(common, s.k / np.maximum(width, 1), np.nan), s.layers))
+
+
+def _few_in_bank(bank: Mapping[str, Moments] | str) -> tuple[str, ...]:
+    if isinstance(bank, str):
+        return ()
+    note = few_members(min(moments.draws for moments in bank.values()))
+    return (note,) if note else ()
 
 
 def _warnings(

@@ -34,12 +34,16 @@ class Moments:
         sd: deviation under the null.
         draws: draws behind them, 0 for a closed form.
         p: `(1 + #{as alike}) / (draws + 1)` where the draws themselves were kept, else None.
+        low: smallest value of a bank; None for the other nulls.
+        high: largest value of a bank.
     """
 
     mean: float
     sd: float
     draws: int = 0
     p: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,17 @@ class ModuleRow:
     mean: float | None
     sd: float | None
     p: float | None
+
+
+@dataclass(frozen=True)
+class BankRow:
+    """One row of `results/bank.parquet`: a measure between an adapter and a bank's member."""
+
+    adapter: str
+    member: str
+    measure: str
+    k: int
+    value: float | None
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,16 @@ from deltalens.geometry.survey import Survey, survey
 from deltalens.io.base import BaseModel, open_base
 from deltalens.io.provenance import provenance
 from deltalens.io.read import load_all
+from deltalens.studies.compare.activation import beside
+from deltalens.studies.compare.bank import NO_BANK, Ranked, first, rank_pairs
+from deltalens.studies.compare.bank_files import Members, open_bank
 from deltalens.studies.compare.base_pairs import (
     BaseSurvey,
     base_module_rows,
     base_pair,
     survey_base,
 )
+from deltalens.studies.compare.corrections import out_of_reach
 from deltalens.studies.compare.document import (
     adapter_documents,
     init_groups,
@@ -32,6 +36,7 @@ from deltalens.studies.compare.modules import module_rows, spectrum_rows
 from deltalens.studies.compare.moments import RotationDraws, draw_rotations, haar_by_module
 from deltalens.studies.compare.pairs import build_pair, context, gauge_note
 from deltalens.studies.compare.rows import ModuleRow, Pair
+from deltalens.studies.compare.rungs import ladder
 
 Progress = Callable[[str], None]
 
@@ -43,6 +48,10 @@ def compare(
     top_k: int | None = None,
     seed: int = 0,
     draws: int = 0,
+    bank: Sequence[Adapter | str | Path] = (),
+    covariances: str | Path | None = None,
+    groups: Mapping[str, Sequence[Adapter | str | Path]] | None = None,
+    design: str | Path | None = None,
     full_provenance: bool = True,
     progress: Progress | None = None,
 ) -> Result:
@@ -50,10 +59,19 @@ def compare(
 
     Args:
         adapters: adapters, or paths to them; at least two (one with a base).
-        base: folder of the base model, or `"toy"`; adds a row of each adapter against the base.
+        base: folder of the base model, or `"toy"` or `"toy-qwen2"`; adds a row of each adapter
+            against the base.
         top_k: the cut of every subspace measure; min(16, half the smallest rank) by default.
         seed: of every draw.
         draws: rotations per module; 0 gives closed forms only.
+        bank: unrelated adapters of the same initialisation and recipe, or paths to them: the rank
+            test that supports claims.
+        covariances: file of `deltalens covariances`: gives the activation-matched rotation and the
+            activation-weighted cosine.
+        groups: label -> adapters, compared too where `adapters` lacks them: adds every within and
+            between comparison.
+        design: CSV table (path, task, seed, harm, style, base) of adapters, compared too: adds how
+            much of each similarity is which.
         full_provenance: whether versions and the SHA-256 of every input are looked up (0.2 s a
             large pair) for the result's provenance; its settings are always there.
         progress: called with a line about what is being done.
@@ -68,24 +86,58 @@ def compare(
         raise OptionError(f"--draws must be 0 or more; found {draws}")
     if seed < 0:
         raise OptionError(f"--seed must be 0 or more; found {seed}")
-    opened = _open(adapters)
+    planned = None
+    if groups or design is not None:
+        from deltalens.studies.compare.plan import plan
+
+        planned = plan(adapters, groups or {}, design)
+    opened = _open(adapters if planned is None else planned.adapters)
     checked = check_inputs(opened, top_k, with_base=base is not None)
-    model = None if base is None else open_base(base_folder(base))
+    model = None if base is None else _open_base(base, checked.adapters)
     say = progress or _silent
-    say(f"reading {len(opened)} adapters, {len(checked.keys)} modules")
-    s = survey(checked.adapters, checked.keys, checked.k)
-    return _result(
-        checked, s, model, seed=seed, draws=draws, full_provenance=full_provenance, say=say
+    members = open_bank(bank, checked) if bank else None
+    say(f"reading {len(opened) + len(bank)} adapters, {len(checked.keys)} modules")
+    s, ranked = _survey(checked, members)
+    result = _result(
+        checked,
+        s,
+        ranked,
+        model,
+        seed=seed,
+        draws=draws,
+        covariances=covariances,
+        full_provenance=full_provenance,
+        say=say,
     )
+    return result if planned is None else planned.lay_over(result, checked.adapters)
 
 
 def base_folder(base: str | Path) -> Path:
-    """The folder of a base model; `"toy"` is the shipped one."""
-    if str(base) == "toy":
-        from deltalens.organisms.base import shipped_base
+    """The folder of a base model; `"toy"` and `"toy-qwen2"` are the shipped ones."""
+    if str(base).startswith("toy"):
+        from deltalens.organisms import base as toys
 
-        return shipped_base()
+        return toys.base_folder(base)
     return Path(base)
+
+
+def require_its_base(adapter: Adapter, model: BaseModel) -> None:
+    """Refuse an adapter of one toy base on the other: all shapes are equal.
+
+    Raises:
+        BaseModelError: naming the adapter and both bases.
+    """
+    if (adapter.base_model or "").startswith("deltalens/"):
+        from deltalens.organisms.toys import require_its_toy
+
+        require_its_toy(adapter.name, adapter.base_model, model.path)
+
+
+def _open_base(base: str | Path, adapters: Sequence[Adapter]) -> BaseModel:
+    model = open_base(base_folder(base))
+    for adapter in adapters:
+        require_its_base(adapter, model)
+    return model
 
 
 def _open(adapters: Sequence[Adapter | str | Path]) -> list[Adapter]:
@@ -99,41 +151,70 @@ def _silent(_: str) -> None:
     return None
 
 
+def _survey(inputs: Inputs, members: Members | None) -> tuple[Survey, Ranked]:
+    """The survey of the adapters, and where their pairs stand in the bank."""
+    if members is None:
+        return survey(inputs.adapters, inputs.keys, inputs.k), NO_BANK
+    n = len(inputs.adapters)
+    s = survey((*inputs.adapters, *members.usable), inputs.keys, inputs.k)
+    return first(s, n), rank_pairs(s, n, members, list(combinations(range(n), 2)))
+
+
 def _result(
     inputs: Inputs,
     s: Survey,
+    ranked: Ranked,
     model: BaseModel | None,
     *,
     seed: int,
     draws: int,
+    covariances: str | Path | None,
     full_provenance: bool,
     say: Progress,
 ) -> Result:
     by_module = haar_by_module(s, draws, seed=seed)
     ends = list(combinations(range(len(s.names)), 2))
     drawn = _draw(inputs, s, ends, draws, seed, say)
-    shared = context(s, by_module, drawn, tuple(gauge_note(a) for a in inputs.adapters))
+    folder = model and model.path
+    extra = beside(inputs.adapters, s, ends, covariances=covariances, base=folder, say=say)
+    notes = tuple(gauge_note(a) for a in inputs.adapters)
+    shared = context(s, by_module, drawn, notes, activation=extra.nulls, bank=ranked.nulls)
     pairs = {(i, j): build_pair(shared, i, j) for i, j in ends}
     against = _against_base(inputs, s, model, seed, say)
     base_rows = [] if against is None else _base_pairs(s, against, by_module)
-    every = [*pairs.values(), *base_rows]
+    found = list(pairs.values())
+    every = [*found, *base_rows]
 
     def modules() -> list[ModuleRow]:
-        found = module_rows(s, pairs, by_module)
-        return found if against is None else found + base_module_rows(s, against, by_module)
+        rows = module_rows(s, pairs, by_module)
+        return rows if against is None else rows + base_module_rows(s, against, by_module)
 
     document: dict[str, Any] = {
         "top_k": s.k,
-        "pairs": pair_documents(list(pairs.values())),
+        "pairs": extra.extend(ranked.extend(pair_documents(found), ends), ends),
         "base": pair_documents(base_rows),
         "base_residual": None if against is None else against.residual,
         "groups": [],
         "adapters": adapter_documents(s),
         "init_groups": init_groups(s, shared.init),
-        "warnings": list(inputs.warnings),
+        "bank": ranked.document,
+        "ladder": ladder(),
+        **extra.document,
+        "warnings": [
+            *inputs.warnings,
+            *ranked.warnings,
+            *out_of_reach(found),
+            *extra.warnings,
+        ],
     }
-    settings = {"top_k": s.k, "seed": seed, "draws": draws, "base": model and str(model.path)}
-    files = [Path(a.provenance.path) for a in inputs.adapters if a.provenance.path]
+    settings: dict[str, Any] = {"top_k": s.k, "seed": seed, "draws": draws}
+    settings["base"] = model and str(model.path)
+    if covariances is not None:
+        settings["covariances"] = str(covariances)
+    if ranked.document is not None:
+        settings["bank"] = list(ranked.document["members"])
+    read = (*inputs.adapters, *ranked.members)
+    files = [Path(a.provenance.path) for a in read if a.provenance.path]
     return Result(
         kind="compare",
         document=document,
@@ -142,6 +223,7 @@ def _result(
                 "pairs": lambda: pair_rows(every),
                 "modules": modules,
                 "spectra": lambda: spectrum_rows(s),
+                **({"bank": lambda: ranked.rows} if ranked.rows else {}),
             }
         ),
         provenance=provenance(settings, files) if full_provenance else {"settings": settings},

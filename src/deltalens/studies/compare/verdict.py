@@ -2,26 +2,35 @@
 
 The rules, in order:
 1. an undefined cosine: the updates cannot be compared, and why;
-2. one shared initialisation in all modules: input-side measures are not interpretable;
-3. shared in some: input-side measures are given apart for either kind of module;
-4. moved or shared in part: no null applies to the input side;
-5. different initialisations: the input side against Haar, the cosine as hidden by the seeds.
-In every case the signed update cosine is the test statistic, and without a benign bank of the same
-initialisation nothing is concluded about the task.
+2. a benign bank that ranks the pair: whose initialisation it is, and for the cosine and either
+   side what the rank supports (`verdict_bank`);
+3. one shared initialisation in all modules: input-side measures are not interpretable;
+4. shared in some: input-side measures are given apart for either kind of module;
+5. moved or shared in part: no null applies to the input side;
+6. different initialisations: the input side against Haar, the cosine as hidden by the seeds.
+In 3 to 6 the signed update cosine is a screen; nothing is concluded about the task, and the last
+sentence says why the bank cannot speak, or which options would supply the missing rungs.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from deltalens.core.text import shown
+from deltalens.studies.compare.corrections import Correction
+from deltalens.studies.compare.pairs import NOT_GIVEN
 from deltalens.studies.compare.rows import Moments, Pair
+from deltalens.studies.compare.verdict_bank import ranked
 
-_NO_BANK = "No evidence about the task without a benign bank of the same initialisation."
 
+def verdict(pair: Pair, corrected: Mapping[str, Correction]) -> str:
+    """What can be said of a pair, with every number beside its null.
 
-def verdict(pair: Pair) -> str:
-    """What can be said of a pair, with every number beside its null."""
+    Args:
+        pair: its values and nulls.
+        corrected: its p-values after the correction over all pairs of the call.
+    """
     if pair.values["cosine"] is None:
         return (
             f"Undefined: {shown(pair.a)} or {shown(pair.b)} is zero in every common module, "
@@ -29,6 +38,8 @@ def verdict(pair: Pair) -> str:
         )
     if pair.b == "base":
         return _against_base(pair)
+    if not isinstance(pair.nulls["bank"], str):
+        return f"{_initialisation(pair)} {ranked(pair, corrected)}"
     if pair.shared_init == "all":
         opening = _shared(pair)
     elif pair.shared_init == "some":
@@ -40,7 +51,26 @@ def verdict(pair: Pair) -> str:
         )
     else:
         opening = _different(pair)
-    return f"{opening} {_cosine(pair)} {_NO_BANK}"
+    return f"{opening} {_cosine(pair)} {_missing(pair)}"
+
+
+def _initialisation(pair: Pair) -> str:
+    if pair.shared_init == "none":
+        return "Different initialisations."
+    kind = "Shared initialisation" if pair.shared_init == "all" else "Initialisation shared in part"
+    return f"{kind} ({_modules(pair)})."
+
+
+def _missing(pair: Pair) -> str:
+    """Why nothing follows about the task, and what would supply the missing rungs."""
+    reason, missing = pair.nulls["bank"], list[str]()
+    said = f"No evidence about the task: {reason}."
+    if reason == NOT_GIVEN["bank"]:
+        said = "No evidence about the task without a benign bank of the same initialisation."
+        missing.append("--bank GLOB")
+    if pair.nulls["activation"] == NOT_GIVEN["activation"]:
+        missing.append("--covariances FILE (a stricter screen)")
+    return f"{said} Missing: {', '.join(missing)}." if missing else said
 
 
 def _shared(pair: Pair) -> str:
