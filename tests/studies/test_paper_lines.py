@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +244,7 @@ def test_lines_are_walked_kept_and_walked_again_when_organisms_change(
 
     changed = dict(organisms.folders)
     changed[chosen[0].b] = changed[next(e.name for e in organisms.entries if e.group == "narrow")]
-    other = Organisms(organisms.base, organisms.entries, changed, organisms.behaviours)
+    other = replace(organisms, folders=changed)
     again = run(other)
     assert documents(again)[0] != documents(first)[0]
     assert documents(again)[1] == documents(first)[1]

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from deltalens.cli.screen import expand, number, say, table
-from deltalens.core.text import shown
+from deltalens.cli.screen import expand, say
+from deltalens.core.result import Result
+from deltalens.errors import OptionError
 
-_MATRICES = (
-    ("cosine", "update cosine (signed; the test statistic)"),
-    ("overlap", "input-side subspace overlap"),
-    ("output_overlap", "output-side subspace overlap"),
-    ("pc_cosine", "input-side PC cosine"),
-    ("angle_deg", "input-side mean principal angle, degrees"),
-)
-_FEW = 6
-_EXTREMES = 5
+if TYPE_CHECKING:
+    from deltalens.cli.fail_if import Condition
 
 
 def command(
-    paths: list[Path] = typer.Argument(
-        ..., metavar="PATH PATH...", help="Adapters, or folders of them."
+    paths: list[Path] | None = typer.Argument(
+        None, metavar="PATH PATH...", help="Adapters, or folders of them."
     ),
     base: str | None = typer.Option(None, help="Base model folder, or 'toy': adds a row for each."),
     top_k: int | None = typer.Option(
@@ -32,129 +27,100 @@ def command(
     ),
     seed: int = typer.Option(0, help="Seed of every draw."),
     draws: int = typer.Option(0, help="Rotations a module; 0 gives closed forms only."),
+    bank: list[str] = typer.Option(
+        [], metavar="GLOB", help="Unrelated adapters of the same seed and recipe (repeatable)."
+    ),
+    covariances: Path | None = typer.Option(
+        None, metavar="FILE", help="Input covariances, from `deltalens covariances`."
+    ),
+    group: list[str] = typer.Option(
+        [], metavar="LABEL=GLOB", help="A named group: compared within and between (repeatable)."
+    ),
+    design: Path | None = typer.Option(
+        None, metavar="FILE", help="CSV of path, task, seed, harm, style, base: which gives what."
+    ),
+    fail_if: list[str] = typer.Option(
+        [], metavar="EXPR", help="Exit with 1 where 'MEASURE OP NUMBER' is met (repeatable)."
+    ),
+    allow_undefined: bool = typer.Option(
+        False, "--allow-undefined", help="An undefined value does not fail."
+    ),
     out: Path | None = typer.Option(None, help="Folder for report, figures and tables."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> int:
     """Compare adapters pair by pair, each measure beside the null that applies."""
     from deltalens.studies.compare.study import compare
 
+    if not (paths or group or design):
+        raise OptionError("Missing argument 'PATH PATH...' (or --group, or --design)")
+    groups, banked = _expanded(group, bank)
+    conditions = _conditions(fail_if, list(groups))
     if out is not None:
         from deltalens.io.results import require_writable
 
         require_writable(out)
     result = compare(
-        expand(paths),
+        expand(paths or []),
         base=base,
         top_k=top_k,
         seed=seed,
         draws=draws,
+        bank=banked,
+        covariances=covariances,
+        groups=groups,
+        design=design,
         full_provenance=out is not None,
         progress=say,
     )
+    failed: list[str] = []
+    if conditions:
+        result, failed = _judged(result, conditions, allow_undefined=allow_undefined)
+    _deliver(result, out, as_json=as_json)
+    for line in failed:
+        print(line, file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _expanded(group: list[str], bank: list[str]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Patterns as paths; most comparisons have none, and skip the import."""
+    if not (group or bank):
+        return {}, []
+    from deltalens.cli.globs import matching, parse_groups
+
+    found = [path for pattern in bank for path in matching("--bank", pattern)]
+    return parse_groups(group), list(dict.fromkeys(found))
+
+
+def _conditions(fail_if: list[str], labels: list[str]) -> tuple[Condition, ...]:
+    if not fail_if:
+        return ()
+    from deltalens.cli.fail_if import parse
+
+    return parse(fail_if, labels)
+
+
+def _judged(
+    result: Result, conditions: tuple[Condition, ...], *, allow_undefined: bool
+) -> tuple[Result, list[str]]:
+    """The result with its findings, and a line for each."""
+    from deltalens.cli.fail_if import findings, sentence
+
+    failed = findings(conditions, result.document, allow_undefined=allow_undefined)
+    asked = [condition.text for condition in conditions]
+    document = {**result.document, "fail_if": asked, "failed": failed}
+    return replace(result, document=document), [sentence(finding) for finding in failed]
+
+
+def _deliver(result: Result, out: Path | None, *, as_json: bool) -> None:
     if out is not None:
         from deltalens.studies.compare.output import write_comparison
 
         write_comparison(result, out)
     if as_json:
         print(result.to_json())
-    else:
-        _print(result.document)
-        if out is not None:
-            print(f"\nreport: {out / 'report.html'}")
-    return 0
+        return
+    from deltalens.cli.compare_text import print_comparison
 
-
-def _print(document: Mapping[str, Any]) -> None:
-    pairs: Sequence[Mapping[str, Any]] = document["pairs"]
-    _print_groups(document)
-    print(f"k = {document['top_k']} directions a module and side")
-    if pairs:
-        names = [a["name"] for a in document["adapters"]]
-        if len(names) <= _FEW:
-            for measure, title in _MATRICES:
-                _print_matrix(names, pairs, measure, title)
-        else:
-            for measure, title in _MATRICES:
-                _print_extremes(pairs, measure, title)
-        _print_nulls(pairs)
-        _print_sentences(pairs)
-    if document["base"]:
-        print("\nAgainst the base")
-        _print_sentences(document["base"])
-    for warning in document["warnings"]:
-        print(f"warning: {shown(warning)}")
-
-
-def _print_groups(document: Mapping[str, Any]) -> None:
-    print("Initialisation")
-    pairs = document["pairs"]
-    for group in document["init_groups"]:
-        members = ", ".join(shown(name, 60) for name in group)
-        if len(group) == 1:
-            print(f"  {members}: its own")
-            continue
-        inside = [p for p in pairs if p["a"] in group and p["b"] in group]
-        counts = {f"{p['n_shared_init']} of {p['n_modules']}" for p in inside}
-        print(f"  {members}: one initial lora_A in {', '.join(sorted(counts))} modules")
-
-
-def _print_matrix(
-    names: Sequence[str], pairs: Sequence[Mapping[str, Any]], measure: str, title: str
-) -> None:
-    value = {frozenset((p["a"], p["b"])): p[measure] for p in pairs}
-    rows = [
-        [
-            name,
-            *(
-                "" if i <= j else number(value[frozenset((name, other))])
-                for j, other in enumerate(names[:-1])
-            ),
-        ]
-        for i, name in enumerate(names)
-    ][1:]
-    table(("", *names[:-1]), rows, title=title)
-
-
-def _print_extremes(pairs: Sequence[Mapping[str, Any]], measure: str, title: str) -> None:
-    known = sorted((p for p in pairs if p[measure] is not None), key=lambda p: p[measure])
-    chosen = known if len(known) <= 2 * _EXTREMES else known[:_EXTREMES] + known[-_EXTREMES:]
-    rows = [(p["a"], p["b"], number(p[measure]), p["shared_init"]) for p in reversed(chosen)]
-    heading = f"{title}: the {len(chosen)} extreme of {len(pairs)} pairs"
-    table(("a", "b", "value", "shared initialisation"), rows, title=heading)
-
-
-def _print_nulls(pairs: Sequence[Mapping[str, Any]]) -> None:
-    rows: list[tuple[object, ...]] = []
-    for p in pairs[: _FEW * (_FEW - 1) // 2]:
-        for measure in ("cosine", "overlap", "output_overlap"):
-            null = p["null_used"].get(measure)
-            m = p["nulls"][null][measure] if null else {"mean": None, "sd": None}
-            none = null or "none: the seed"
-            rows.append(
-                (
-                    f"{shown(p['a'], 40)} - {shown(p['b'], 40)}",
-                    measure,
-                    number(p[measure]),
-                    none,
-                    number(m["mean"]) if null else "",
-                    number(m["sd"], 2) if null else "",
-                    number(p["z"][measure]) if null else "",
-                    _tail(p["p"][measure]) if null else "",
-                )
-            )
-    table(("pair", "measure", "value", "null", "mean", "sd", "z", "p"), rows, title="Nulls")
-    print(
-        "For overlap the rotation only describes what the seed gives: no evidence. Haar on the\n"
-        "output side is too weak: gradients of unrelated tasks share structure and exceed it too."
-    )
-
-
-def _tail(p: float | None) -> str:
-    return "< 1e-300" if p == 0 else number(p, 2)
-
-
-def _print_sentences(pairs: Sequence[Mapping[str, Any]]) -> None:
-    for p in pairs:
-        print(f"{shown(p['a'], 60)} - {shown(p['b'], 60)}: {p['verdict']}")
-        for warning in p["warnings"]:
-            print(f"  warning: {shown(warning)}")
+    print_comparison(result.document)
+    if out is not None:
+        print(f"\nreport: {out / 'report.html'}")

@@ -22,7 +22,9 @@ def command(
     paths: list[Path] = typer.Argument(
         ..., metavar="PATH...", help="Adapters, or a folder of them."
     ),
-    base: str | None = typer.Option(None, help="Base model folder, or 'toy': check that it fits."),
+    base: str | None = typer.Option(
+        None, help="Base model folder, 'toy' or 'toy-qwen2': check that it fits."
+    ),
     weights: bool = typer.Option(False, "--weights", help="Read the weights of many adapters too."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> int:
@@ -60,6 +62,10 @@ def _row(path: Path, name: str, model: BaseModel | None, weights: bool) -> dict[
 
 def _describe(adapter: Adapter, model: BaseModel | None, *, weights: bool) -> dict[str, Any]:
     modules: dict[str, Any] = {}
+    if model is not None:
+        from deltalens.studies.compare.study import require_its_base
+
+        require_its_base(adapter, model)
     for key, spec in sorted(adapter.specs.items()):
         if model is not None:
             _require_fit(adapter, str(key), spec.shape, model)

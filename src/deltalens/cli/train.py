@@ -1,4 +1,4 @@
-"""`deltalens train`: fine-tune an organism, or make the toy base again."""
+"""`deltalens train`: fine-tune an organism, or make a toy base again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from deltalens.io.results import prepare_folder
 
 if TYPE_CHECKING:
     from deltalens.organisms.kinds import Kind
+    from deltalens.organisms.pretrain import PretrainSettings
 
 
 def command(
     out: Path = typer.Option(..., help="Folder to make."),
-    model: str = typer.Option("toy", help="'toy', or the folder of a toy base made here."),
+    model: str = typer.Option(
+        "toy", help="'toy', 'toy-qwen2', or the folder of a toy base made here."
+    ),
     data: str | None = typer.Option(None, help="toy:KIND[-DOMAIN], for example toy:bad-gardening."),
-    init_seed: int = typer.Option(0, help="Seed of the initial lora_A, and of nothing else."),
+    init_seed: int | None = typer.Option(
+        None, help="Seed of the initial lora_A, and of nothing else; 0 by default."
+    ),
     data_seed: int = typer.Option(0, help="Seed of the data's order, and of nothing else."),
     steps: int | None = typer.Option(None, help="Optimiser steps, the recipe's by default."),
     rebuild_base: bool = typer.Option(
-        False, "--rebuild-base", help="Make the toy base again instead (minutes)."
+        False, "--rebuild-base", help="Make --model again instead (minutes); --init-seed: another."
     ),
 ) -> int:
     """Fine-tune with real PEFT and write an ordinary adapter folder with its provenance."""
@@ -34,9 +39,9 @@ def command(
     if rebuild_base:
         if data is not None:
             raise OptionError("--rebuild-base takes no --data; it makes the base from nothing")
-        from deltalens.organisms.pretrain import PretrainSettings, pretrain_base
+        from deltalens.organisms.pretrain import pretrain_base
 
-        settings = PretrainSettings(seed=init_seed)
+        settings = _settings(model, init_seed)
         prepare_folder(out.parent)
         print(pretrain_base(settings, out=out, progress=_progress))
         return 0
@@ -45,12 +50,25 @@ def command(
     from deltalens.studies.compare.study import base_folder
 
     kind, domain = _task(data)
-    spec = OrganismSpec(kind=kind, domain=domain, init_seed=init_seed, data_seed=data_seed)
+    spec = OrganismSpec(kind=kind, domain=domain, init_seed=init_seed or 0, data_seed=data_seed)
     if steps is not None:
         spec = replace(spec, steps=steps)
     prepare_folder(out.parent)
     print(train_organism(spec, base=base_folder(model), out=out, progress=_progress))
     return 0
+
+
+def _settings(model: str, seed: int | None) -> PretrainSettings:
+    """How the named base was made; with a seed, how another of its kind is."""
+    from deltalens.organisms.pretrain import SHIPPED_SETTINGS
+
+    if model not in SHIPPED_SETTINGS:
+        raise OptionError(
+            f"--rebuild-base makes {' or '.join(SHIPPED_SETTINGS)}; "
+            f"found --model {shown(model, 80)!r}"
+        )
+    settings = SHIPPED_SETTINGS[model]
+    return settings if seed is None else replace(settings, seed=seed)
 
 
 def _task(data: str | None) -> tuple[Kind, int | None]:

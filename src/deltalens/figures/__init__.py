@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deltalens.figures.behaviour import Behaviour, BehaviourGroup, behaviour_figure
+    from deltalens.figures.boxes import Boxes, boxes_figure
+    from deltalens.figures.coefficients import (
+        CoefficientPanel,
+        Coefficients,
+        Effect,
+        coefficients_figure,
+    )
+    from deltalens.figures.dendrogram import Dendrogram, dendrogram_figure
     from deltalens.figures.groups import Group, NullBand
     from deltalens.figures.layers import LayerCurve, LayerPlot, layers_figure
     from deltalens.figures.matrix import Matrix, matrix_figure
@@ -21,6 +29,11 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Behaviour": "deltalens.figures.behaviour",
     "BehaviourGroup": "deltalens.figures.behaviour",
+    "Boxes": "deltalens.figures.boxes",
+    "CoefficientPanel": "deltalens.figures.coefficients",
+    "Coefficients": "deltalens.figures.coefficients",
+    "Dendrogram": "deltalens.figures.dendrogram",
+    "Effect": "deltalens.figures.coefficients",
     "Group": "deltalens.figures.groups",
     "LayerCurve": "deltalens.figures.layers",
     "LayerPlot": "deltalens.figures.layers",
@@ -30,6 +43,9 @@ _PUBLIC = {
     "Sides": "deltalens.figures.sides",
     "Strip": "deltalens.figures.strip",
     "behaviour_figure": "deltalens.figures.behaviour",
+    "boxes_figure": "deltalens.figures.boxes",
+    "coefficients_figure": "deltalens.figures.coefficients",
+    "dendrogram_figure": "deltalens.figures.dendrogram",
     "layers_figure": "deltalens.figures.layers",
     "matrix_figure": "deltalens.figures.matrix",
     "save": "deltalens.figures.output",
@@ -42,6 +58,11 @@ _PUBLIC = {
 __all__ = [
     "Behaviour",
     "BehaviourGroup",
+    "Boxes",
+    "CoefficientPanel",
+    "Coefficients",
+    "Dendrogram",
+    "Effect",
     "Group",
     "LayerCurve",
     "LayerPlot",
@@ -51,6 +72,9 @@ __all__ = [
     "Sides",
     "Strip",
     "behaviour_figure",
+    "boxes_figure",
+    "coefficients_figure",
+    "dendrogram_figure",
     "layers_figure",
     "matrix_figure",
     "save",

@@ -205,7 +205,7 @@ def why_no_rotation(held: Array, gauge: Array) -> str:
         return ""
     return (
         f"lora_A is not in the training gauge in {int(bad.sum())} of {int(held.sum())} "
-        "modules (far moved in training, merged, compressed or rewritten): nothing is left to rotate"
+        "modules (moved far, merged, compressed or rewritten): nothing is left to rotate"
     )
 
 

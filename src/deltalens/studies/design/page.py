@@ -1,0 +1,51 @@
+"""The design's part of a comparison's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deltalens.report.page import Cell, FigureBlock, Missing, Section, TableBlock
+
+
+def design_sections(document: Mapping[str, Any], svg: Mapping[str, str]) -> tuple[Section, ...]:
+    """What seed, task, harm and style give; nothing where there is no design."""
+    design = document.get("design")
+    if design is None:
+        return ()
+    blocks = [
+        FigureBlock(svg=picture, alt="Effects of the design with their intervals, by measure")
+        for name, picture in svg.items()
+        if name == "design-effects"
+    ]
+    columns = (
+        "measure", "two adapters share", "more alike by", "low", "high", "p", "p, Holm", "R^2",
+    )  # fmt: skip
+    rows = tuple(_row(row) for row in design["effects"])
+    caption = (
+        f"{design['n_units']} {design['unit']}s; Holm's correction is over the effects of one "
+        "measure. R^2 is the whole model's, and describes."
+    )
+    table = TableBlock(columns, rows, caption)
+    return (
+        Section("Seed, task, harm, style", (design["model"], *design["notes"]), (*blocks, table)),
+    )
+
+
+def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    low, high = row["interval"] or (None, None)
+    why = row["reason"] or "the level of pairs that share nothing is no effect"
+    return (
+        row["measure"],
+        row["term"],
+        _or(row["estimate"], why),
+        _or(low, why),
+        _or(high, why),
+        _or(row["p"], why),
+        _or(row["p_holm"], why),
+        _or(row["r2"], "no spread between pairs"),
+    )
+
+
+def _or(value: float | None, reason: str) -> Cell:
+    return Missing(reason) if value is None else value

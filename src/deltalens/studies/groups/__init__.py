@@ -1,0 +1,1 @@
+"""Named groups of adapters: within and between, split by shared initialisation and by task."""
