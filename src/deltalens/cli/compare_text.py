@@ -156,6 +156,22 @@ def _print_named_groups(document: Mapping[str, Any]) -> None:
         print(note)
 
 
+def _print_agreement(rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        cells = [
+            (
+                row["measure"],
+                f"{shown(row['seed_a'], 20)} and {shown(row['seed_b'], 20)}",
+                row["n_tasks"],
+                number(row["correlation"]),
+                number(row["p"], 2),
+            )
+            for row in rows
+        ]
+        title = "Second-order agreement: do two seeds arrange their tasks alike?"
+        table(("measure", "seeds", "tasks", "agreement", "p"), cells, title=title)
+
+
 def _print_design(design: Mapping[str, Any]) -> None:
     shown_effects = [e for e in design["effects"] if e["measure"] in _GROUPED]
     rows = [
@@ -171,5 +187,6 @@ def _print_design(design: Mapping[str, Any]) -> None:
     columns = ("measure", "two adapters share", "more alike by", "95 % interval", "p, Holm")
     table(columns, rows, title=f"Design: effects over {design['n_units']} {design['unit']}s")
     reasons = [f"{e['term']}: {shown(e['reason'])}" for e in shown_effects if e["reason"]]
+    _print_agreement(design["agreement"])
     for line in (*dict.fromkeys(reasons), *design["notes"]):
         print(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deltalens.report.page import Cell, FigureBlock, Missing, Section, TableBlock
@@ -27,9 +27,30 @@ def design_sections(document: Mapping[str, Any], svg: Mapping[str, str]) -> tupl
         "measure. R^2 is the whole model's, and describes."
     )
     table = TableBlock(columns, rows, caption)
-    return (
-        Section("Seed, task, harm, style", (design["model"], *design["notes"]), (*blocks, table)),
+    first = Section(
+        "Seed, task, harm, style", (design["model"], *design["notes"]), (*blocks, table)
     )
+    return (first, *_agreement(design["agreement"]))
+
+
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> tuple[Section, ...]:
+    if not rows:
+        return ()
+    cells = tuple(
+        (
+            row["measure"],
+            f"{row['seed_a']} and {row['seed_b']}",
+            row["n_tasks"],
+            *(_or(row[name], row["reason"]) for name in ("correlation", "p", "p_smallest")),
+        )
+        for row in rows
+    )
+    text = (
+        "Whether two seeds arrange their common tasks alike: the correlation of their task-by-task "
+        "similarities, tested by exchanging tasks. What a seed adds to all pairs does not count."
+    )
+    columns = ("measure", "seeds", "tasks", "agreement", "p", "smallest p")
+    return (Section("Second-order agreement of seeds", (text,), (TableBlock(columns, cells),)),)
 
 
 def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,8 +11,10 @@ import numpy as np
 from deltalens.core.result import Result
 from deltalens.io.provenance import provenance
 from deltalens.io.read import load
+from deltalens.stats.agreement import Agreement
 from deltalens.studies.compare.rows import PairRow
 from deltalens.studies.compare.study import compare
+from deltalens.studies.paper.agreement import agreements
 from deltalens.studies.paper.appendix.section import Appendix, appendix
 from deltalens.studies.paper.bank import BANK_CLAIMS, bank_claim, rank_pairs
 from deltalens.studies.paper.claim import Claim
@@ -46,6 +48,7 @@ class Study:
     walked: Walked
     line_evidence: LineEvidence
     appendix: Appendix
+    agreement: Mapping[str, Agreement]
     claims: tuple[Claim, ...]
     provenance: dict[str, object]
 
@@ -102,6 +105,7 @@ def examine(
         walked=walked,
         line_evidence=on_lines,
         appendix=appendix(comparison, organisms.entries, [*adapters, baseline], related, TOP_K),
+        agreement=agreements(comparison, organisms.entries, seed=seed),
         claims=found,
         provenance=provenance(settings, [organisms.base / "model.safetensors", *files]),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from deltalens.report.page import Claim as ClaimRow
 from deltalens.report.page import FigureBlock, Page, Section, TableBlock
+from deltalens.studies.paper.agreement import agreement_section
 from deltalens.studies.paper.appendix.section import appendix_sections
 from deltalens.studies.paper.bank import bank_section
 from deltalens.studies.paper.claim import Claim
@@ -51,6 +52,7 @@ def study_page(
             _behaviour(svg),
             _by_relation(study),
             bank_section(study.evidence.ranked, study.evidence.harmless),
+            agreement_section(study.agreement),
             _paper_figures(study, svg),
             lines_section(study.line_evidence, svg),
             _matrices(svg),
@@ -205,6 +207,7 @@ def _other(main: Study, study: Study, svg: Mapping[str, str]) -> tuple[Section, 
         Section(f"The other family: {title}", (text,), (table, headline)),
         _renamed(_behaviour(svg), title),
         _renamed(bank_section(study.evidence.ranked, study.evidence.harmless), title),
+        _renamed(agreement_section(study.agreement), title),
         _renamed(_paper_figures(study, svg), title),
         _renamed(lines_section(study.line_evidence, svg), title),
         _renamed(_matrices(svg), title),
