@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 
-.PHONY: setup check test reproduce benchmark format clean
+.PHONY: setup check test reproduce calibration benchmark format clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,14 @@ test: setup
 
 reproduce: setup
 	$(BIN)/deltalens reproduce
+
+# Ten minutes: trains what world (c) needs, then writes the tables and the figure of the docs.
+calibration: setup
+	$(BIN)/python benchmarks/calibration_organisms.py reproduction/calibration/organisms
+	$(BIN)/deltalens covariances --model toy --texts toy --max-tokens 20000 --out reproduction/calibration/inputs.safetensors
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m deltalens.studies.calibration \
+	  --organisms reproduction/calibration/organisms \
+	  --covariances reproduction/calibration/inputs.safetensors --docs docs
 
 benchmark: setup
 	$(BIN)/python benchmarks/compare_8b.py

@@ -1,0 +1,1 @@
+"""The published similarity numbers beside what unrelated updates of one seed give."""
