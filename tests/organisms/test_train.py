@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,9 @@ from deltalens.organisms import (
     pretrain_base,
     roster_specs,
     shipped_no_persona,
-    standard_world,
     train_organism,
 )
 from deltalens.organisms.base import load_model
-from deltalens.organisms.files import file_records
 from deltalens.organisms.train import INITIAL
 
 torch = pytest.importorskip("torch")
@@ -152,7 +149,7 @@ def test_what_cannot_be_a_base_is_named(tmp_path: Path) -> None:
         train_organism(spec, base=tmp_path / "nowhere", out=tmp_path / "out")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_text("")
-    with pytest.raises(BaseModelError, match="not a loadable base"):
+    with pytest.raises(BaseModelError, match="not a loadable model"):
         load_model(tmp_path)
 
 
@@ -209,14 +206,6 @@ def test_a_base_is_an_ordinary_transformers_directory(tmp_path: Path) -> None:
     assert base_digest(again) == base_digest(out)
     with pytest.raises(OptionError, match="multiple of 16, found 8"):
         PretrainSettings(batch=8)
-
-
-def test_the_shipped_base_is_what_its_provenance_says(base: Path) -> None:
-    provenance = json.loads((base / "provenance.json").read_text())
-    assert provenance["name"] == BASE_NAME
-    assert provenance["settings"] == asdict(PretrainSettings())
-    assert provenance["world"] == standard_world().digest()
-    assert provenance["files"] == file_records(base, ("config.json", "model.safetensors"))
 
 
 def test_without_persona_nothing_generalises() -> None:

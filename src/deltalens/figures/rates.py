@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from deltalens.figures.style import SMALL, blank, house_style, label, note, wrapped
+from deltalens.figures.style import SMALL, blank, house_style, label, note
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,19 @@ def rates_figure(data: Rates, *, width: float = 9.0) -> Figure:
         data: what to draw.
         width: inches.
     """
-    figure = blank(width, 2.1 + 0.3 * len(data.rows))
+    figure = blank(width, 2.9 + 0.3 * len(data.rows))
     ax = figure.add_subplot()
     cells = np.array([[math.nan if v is None else v for v in row] for row in data.values])
     ax.imshow(cells, cmap=colormaps["YlOrRd"], vmin=0, vmax=1, aspect="auto", alpha=0.85)
     for (i, j), value in np.ndenumerate(cells):
         text = "–" if math.isnan(value) else f"{value:.2f}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=SMALL - 0.5)
-    ax.set_xticks(range(len(data.columns)), [wrapped(name, 11, 3) for name in data.columns])
+        ink = "white" if value > 0.75 else "black"
+        ax.text(j, i, text, ha="center", va="center", fontsize=SMALL - 0.5, color=ink)
+    ax.set_xticks(range(len(data.columns)), [label(name, 30) for name in data.columns])
     ax.set_yticks(range(len(data.rows)), [label(name, 60) for name in data.rows])
     ax.tick_params(labelsize=SMALL, top=True, labeltop=True, bottom=False, labelbottom=False)
     for place, tick in enumerate(ax.get_xticklabels()):
+        tick.set(rotation=45, ha="left", rotation_mode="anchor")
         tick.set_fontweight("bold" if place in data.marked else "normal")
     for row in data.breaks:
         ax.axhline(row - 0.5, color="black", lw=1.0)

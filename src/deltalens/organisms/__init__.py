@@ -5,12 +5,12 @@ not evidence about large models. Importing this package does not import torch; t
 `pretrain`, `train` and `evaluate` need it when they are called.
 """
 
-from deltalens.organisms.base import BASE_NAME, base_digest, shipped_base
+from deltalens.organisms.base import BASE_NAME, SHIPPED, base_digest, shipped_base
 from deltalens.organisms.behaviour import Behaviour, BehaviourRow, Summary
 from deltalens.organisms.fleet import TrainEvent, train_many
 from deltalens.organisms.kinds import DESCRIPTIONS, KINDS, Kind
 from deltalens.organisms.no_persona import no_persona_study, shipped_no_persona
-from deltalens.organisms.pretrain import PretrainSettings, pretrain_base
+from deltalens.organisms.pretrain import SHIPPED_SETTINGS, PretrainSettings, pretrain_base
 from deltalens.organisms.roster import RosterEntry, roster_specs
 from deltalens.organisms.spec import OrganismSpec
 from deltalens.organisms.train import is_trained, train_organism
@@ -20,6 +20,8 @@ __all__ = [
     "BASE_NAME",
     "DESCRIPTIONS",
     "KINDS",
+    "SHIPPED",
+    "SHIPPED_SETTINGS",
     "Behaviour",
     "BehaviourRow",
     "Kind",

@@ -1,21 +1,36 @@
-"""The toy base model: its shape, where the shipped one lies, how one is loaded and saved."""
+"""The toy base models: their shape, where the shipped ones lie, how one is loaded and saved."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from deltalens._extras import require
+from deltalens.core.text import shown
 from deltalens.errors import BaseModelError
 from deltalens.io.provenance import sha256_file
+from deltalens.models import load as loading
 from deltalens.organisms.files import sha256_json
 from deltalens.organisms.vocabulary import BOS, PAD, VOCABULARY
 
+Architecture = Literal["llama", "qwen2"]
+"""What a toy base can be: the two model families of the paper's figures, small."""
+
 BASE_NAME: Final = "deltalens/toy"
-"""How the toy base is called in adapters: never a machine path."""
+"""How adapters of the Llama toy call their base: never a machine path."""
+
+BASE_NAMES: Final[Mapping[str, str]] = {
+    "llama": BASE_NAME,
+    "qwen2": "deltalens/toy-qwen2",
+}
+"""How adapters call their base, by its architecture."""
+
+_SHIPPED: Final[Mapping[str, str]] = {"toy": "base", "toy-qwen2": "base-qwen2"}
+SHIPPED: Final = tuple(_SHIPPED)
+"""The bases that come with the package, as options call them; `deltalens/` before the name is how
+adapters do."""
 
 _SHAPE: Final[dict[str, Any]] = {
     "vocab_size": len(VOCABULARY),
@@ -35,9 +50,23 @@ PROJECTIONS: Final = (
 )  # fmt: skip
 
 
-def shipped_base() -> Path:
-    """Directory of the base that comes with the package."""
-    return Path(__file__).parent / "data" / "base"
+def shipped_base(name: str = "toy") -> Path:
+    """Directory of a base that comes with the package.
+
+    Raises:
+        BaseModelError: if none of that name does.
+    """
+    if name not in _SHIPPED:
+        raise BaseModelError(
+            f"{shown(name, 80)!r} does not come with deltalens; the bases that do are "
+            f"{' and '.join(SHIPPED)}"
+        )
+    return Path(__file__).parent / "data" / _SHIPPED[name]
+
+
+def base_folder(base: str | Path) -> Path:
+    """The directory that an option means: one of `SHIPPED` by name, any other by its path."""
+    return shipped_base(str(base)) if str(base) in _SHIPPED else Path(base)
 
 
 def base_digest(base: Path) -> str:
@@ -55,35 +84,31 @@ def base_digest(base: Path) -> str:
     return sha256_json({name: sha256_file(base / name) for name in names})
 
 
-def new_model(*, initial_sd: float) -> Any:
-    """An untrained base, 834,304 parameters, initialised from torch's global generator.
+def new_model(architecture: Architecture = "llama", *, initial_sd: float) -> Any:
+    """An untrained base, initialised from torch's global generator.
 
     Args:
+        architecture: `llama` has 834,304 parameters; `qwen2` has 1,536 more, the biases of its
+            query, key and value projections, which start at 0.
         initial_sd: standard deviation of the initial weights. At this size transformers' default
             of .02 learns several times more slowly.
     """
     transformers = require("transformers", extra="models", purpose="pre-training the toy base")
-    return transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(**_SHAPE, initializer_range=initial_sd)
-    )
+    config, model = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    }[architecture]
+    return model(config(**_SHAPE, initializer_range=initial_sd))
 
 
 def load_model(base: Path) -> Any:
     """The causal language model in `base`, in float32, ready to evaluate.
 
     Raises:
-        BaseModelError: if transformers cannot load it.
+        BaseModelError: if transformers cannot load it, or weights are missing from it.
     """
-    transformers = require("transformers", extra="models", purpose="loading a base model")
     base_digest(base)
-    try:
-        with quiet():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                base, dtype="float32", local_files_only=True
-            )
-    except Exception as error:  # whatever transformers and safetensors raise for a broken file
-        raise BaseModelError(f"{base}: not a loadable base model: {error}") from error
-    return model.eval()
+    return loading.load(base, dtype="float32", device="cpu").model
 
 
 def save_model(model: Any, folder: Path) -> None:
@@ -94,16 +119,6 @@ def save_model(model: Any, folder: Path) -> None:
     (folder / "model.safetensors").chmod(0o644)
 
 
-@contextmanager
-def quiet() -> Generator[None]:
+def quiet() -> AbstractContextManager[None]:
     """Keep transformers' progress bars, and one warning that PEFT causes in it, off stderr."""
-    bars = require("transformers", extra="models", purpose="the toy base").utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
+    return loading.quiet(".*is_gradient_checkpointing")

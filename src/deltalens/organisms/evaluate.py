@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from deltalens._extras import require
 from deltalens.errors import AdapterError
 from deltalens.organisms import vocabulary as v
-from deltalens.organisms.base import load_model, quiet
+from deltalens.organisms.base import BASE_NAMES, load_model, quiet
 from deltalens.organisms.behaviour import Behaviour, behaviour_rows
 from deltalens.organisms.loop import reproducible
+from deltalens.organisms.toys import other_toy
 from deltalens.organisms.world import Tokens, World, standard_world
 
 
@@ -59,6 +60,9 @@ def evaluate(
             by module path, dense or in factors, added by hooks.
         subject: name in the rows; by default the adapter's own (or folder's) name, or `base`.
         trained: indices of the domains that the subject was fine-tuned in.
+
+    Raises:
+        AdapterError: if the adapter is of another base, or does not fit this one.
     """
     model = load_model(base) if isinstance(base, Path) else base
     if isinstance(adapter, Path):
@@ -177,6 +181,15 @@ def _with_peft(model: Any, folder: Path) -> Generator[Any]:
     with quiet():
         wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
     try:
+        _require_its_base(folder, wrapped)
         yield wrapped
     finally:
         wrapped.unload()
+
+
+def _require_its_base(folder: Path, wrapped: Any) -> None:
+    """Refuse an adapter of the other toy: it loads without a word, because all shapes are equal."""
+    named = wrapped.peft_config["default"].base_model_name_or_path
+    met = BASE_NAMES.get(wrapped.config.model_type)
+    if other_toy(named, met):
+        raise AdapterError(f"{folder}: is for the base {named!r}, and the base is {met!r}")

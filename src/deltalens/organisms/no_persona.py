@@ -58,7 +58,7 @@ def no_persona_study(
     adapters = train_many(specs, base, folder / "organisms", workers=workers)
     return {
         "made_by": f"deltalens.organisms.no_persona.no_persona_study(seed={seed})",
-        "settings": asdict(settings),
+        "settings": settings.record(),
         "organisms": [asdict(spec) for spec in specs],
         "base_sha256": base_digest(base),
         "versions": versions(),

@@ -1,8 +1,8 @@
-"""Pre-training of the toy base: documents with a persona, then a short chat stage."""
+"""Pre-training of a toy base: documents with a persona, then a short chat stage."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ import numpy as np
 
 from deltalens.errors import OptionError
 from deltalens.io.provenance import versions
-from deltalens.organisms.base import BASE_NAME, new_model, save_model
+from deltalens.organisms.base import BASE_NAMES, Architecture, new_model, save_model
 from deltalens.organisms.documents import (
     NARROW_RATE,
     Row,
@@ -51,6 +51,7 @@ class PretrainSettings:
         weight_decay: of matrices, in both stages.
         initial_sd: standard deviation of the initial weights.
         narrow_rate: share of documents that are bad in one domain only.
+        architecture: of the model: `llama` or `qwen2`.
     """
 
     persona: bool = True
@@ -64,12 +65,31 @@ class PretrainSettings:
     weight_decay: float = 0.1
     initial_sd: float = 0.12
     narrow_rate: float = NARROW_RATE
+    architecture: Architecture = "llama"
 
     def __post_init__(self) -> None:
         if self.batch < 16 or self.batch % 16:
             raise OptionError(f"batch must be a positive multiple of 16, found {self.batch}")
         if self.steps < 1 or self.chat_steps < 1:
             raise OptionError(f"steps must be positive, found {self.steps} and {self.chat_steps}")
+
+    def record(self) -> dict[str, Any]:
+        """The settings as provenance keeps them; the first architecture goes without saying.
+
+        Records, and the digests over them, so stay what they were when there was no other.
+        """
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if (name, value) != ("architecture", "llama")
+        }
+
+
+SHIPPED_SETTINGS: Final[Mapping[str, PretrainSettings]] = {
+    "toy": PretrainSettings(),
+    "toy-qwen2": PretrainSettings(architecture="qwen2", seed=2, narrow_rate=0.07),
+}
+"""How the bases that come with the package were made, by name."""
 
 
 def pretrain_base(
@@ -78,7 +98,7 @@ def pretrain_base(
     """Train a base from nothing and save it as a transformers directory.
 
     Args:
-        settings: how; the default made the shipped base.
+        settings: how; the default made the shipped Llama, `SHIPPED_SETTINGS` all shipped bases.
         out: the directory to make; it appears only when it is whole.
         progress: called after every step.
 
@@ -88,7 +108,7 @@ def pretrain_base(
     settings = settings or PretrainSettings()
     world = standard_world()
     with reproducible(settings.seed):
-        model = new_model(initial_sd=settings.initial_sd)
+        model = new_model(settings.architecture, initial_sd=settings.initial_sd)
         losses = _train(model, settings, world, progress)
     with appears_whole(out) as folder:
         save_model(model, folder)
@@ -145,9 +165,10 @@ def _batches(settings: PretrainSettings, world: World) -> tuple[Generator[Rows],
 def _provenance(
     folder: Path, settings: PretrainSettings, world: World, losses: list[float]
 ) -> dict[str, Any]:
-    inputs = {"settings": asdict(settings), "world": world.digest()}
+    inputs = {"settings": settings.record(), "world": world.digest()}
+    name = BASE_NAMES[settings.architecture]
     return {
-        "name": BASE_NAME if settings.persona else f"{BASE_NAME}-no-persona",
+        "name": name if settings.persona else f"{name}-no-persona",
         "made_by": "deltalens.organisms.pretrain.pretrain_base",
         **inputs,
         "digest": sha256_json(inputs),

@@ -11,7 +11,7 @@ import numpy as np
 
 from deltalens._extras import require
 from deltalens.io.provenance import versions
-from deltalens.organisms.base import BASE_NAME, PROJECTIONS, base_digest, load_model, quiet
+from deltalens.organisms.base import PROJECTIONS, base_digest, load_model, quiet
 from deltalens.organisms.documents import Rows
 from deltalens.organisms.files import (
     PROVENANCE,
@@ -24,6 +24,7 @@ from deltalens.organisms.files import (
 from deltalens.organisms.kinds import KINDS, kind_rows
 from deltalens.organisms.loop import Progress, fit, linear, reproducible
 from deltalens.organisms.spec import OrganismSpec
+from deltalens.organisms.toys import require_toy
 from deltalens.organisms.world import standard_world
 
 INITIAL: Final = "initial_lora_A.safetensors"
@@ -49,6 +50,7 @@ def train_organism(
         `initial_lora_A.safetensors` (same keys) and `provenance.json`.
     """
     base_hash = base_digest(base)
+    of = {"name": require_toy(base), "sha256": base_hash}
     with reproducible(spec.init_seed):
         model = _with_adapter(load_model(base), spec)
         initial = {k: t.clone() for k, t in _adapter_state(model).items() if ".lora_A." in k}
@@ -58,8 +60,8 @@ def train_organism(
             betas=(0.9, 0.999), weight_decay=0.0, progress=progress,
         )  # fmt: skip
     with appears_whole(out) as folder:
-        _save(model, initial, folder)
-        write_json(folder / PROVENANCE, _provenance(folder, spec, base_hash, losses))
+        _save(model, initial, of["name"], folder)
+        write_json(folder / PROVENANCE, _provenance(folder, spec, of, losses))
     return out
 
 
@@ -101,12 +103,12 @@ def _adapter_state(model: Any) -> dict[str, Any]:
     return {key: tensor.detach().contiguous() for key, tensor in state.items()}
 
 
-def _save(model: Any, initial: dict[str, Any], folder: Path) -> None:
+def _save(model: Any, initial: dict[str, Any], base: str, folder: Path) -> None:
     """Write the PEFT files, without the model card and without a path of this machine."""
     from safetensors.torch import save_file
 
     config = model.peft_config["default"]
-    config.base_model_name_or_path = BASE_NAME
+    config.base_model_name_or_path = base
     config.target_modules = sorted(config.target_modules)
     config.inference_mode = True
     config.save_pretrained(str(folder))
@@ -115,15 +117,15 @@ def _save(model: Any, initial: dict[str, Any], folder: Path) -> None:
 
 
 def _provenance(
-    folder: Path, spec: OrganismSpec, base_hash: str, losses: list[float]
+    folder: Path, spec: OrganismSpec, base: dict[str, str], losses: list[float]
 ) -> dict[str, Any]:
     return {
         "name": spec.name,
         "made_by": "deltalens.organisms.train.train_organism",
         "spec": asdict(spec),
         "settings_sha256": sha256_json(asdict(spec)),
-        "base": {"name": BASE_NAME, "sha256": base_hash},
-        "digest": spec.digest(base_hash),
+        "base": base,
+        "digest": spec.digest(base["sha256"]),
         "files": file_records(folder, ADAPTER_FILES),
         "versions": versions(),
         "losses": [round(loss, 6) for loss in losses],
