@@ -39,3 +39,10 @@ def test_what_is_no_second_moment_is_refused() -> None:
         InputMoment.of_diagonal(np.array([1.0, -1.0]))
     with pytest.raises(GeometryError, match="0 or more; found -2"):
         InputMoment.full(np.diag([1.0, -2.0]))
+
+
+def test_entries_that_no_inputs_can_have_are_refused() -> None:
+    with pytest.raises(GeometryError, match="entries that no inputs can have"):
+        InputMoment.full(np.array([[1.0, 2.0], [2.0, 1.0]]))
+    same = np.ones((3, 3))  # one input repeated: on the boundary
+    assert InputMoment.full(same).squared_norm() == 9.0

@@ -191,7 +191,10 @@ ROW = {
             "without a test: n = 2 tasks: an interval needs at least 3.",
         ),
         ({"null": "bank"}, "p 0.01 after Holm): more alike than unrelated adapters of the bank."),
-        ({"null": "bank", "p_holm": 0.2}, "no more alike than unrelated adapters of the bank."),
+        (
+            {"null": "bank", "p_holm": 0.2},
+            "not shown to be more alike than unrelated adapters of the bank.",
+        ),
         ({"seeds": "same", "null": "bank"}, ": more alike than unrelated adapters of the bank."),
         (
             {"seeds": "same", "null": "rotation"},

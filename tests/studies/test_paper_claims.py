@@ -79,6 +79,7 @@ def evidence(cells: Mapping[tuple[str, str], Cell] | None = None, **fields: Any)
         "no_persona": interval(-0.01, 0.03),
         "ranked": {},
         "harmless": (0.01,),
+        "beside": (),
     }
     return Evidence(**(usual | fields))
 

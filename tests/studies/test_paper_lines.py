@@ -128,6 +128,7 @@ def test_the_organisms_story() -> None:
         ("across tasks, same seed", (0.9, 0.5, 0.9), "fig3-cross", NOT),
         ("across tasks, other seed", (0.9, 0.5, 0.9), "fig3-cross", SEED),
         ("factors apart, other seed", (0.9, 0.95, 0.9), "factors-apart", NOT),
+        ("factors apart, other seed", (0.9, 0.88, 0.9), "factors-apart", NOT),
     ],
 )
 def test_verdicts_follow_what_was_walked(
@@ -179,7 +180,8 @@ def test_published_curves_dip_no_more_than_noise() -> None:
         assert excess.value > 0.05  # they do dip ...
         assert excess.p is not None
         assert excess.p > 0.05  # ... as 40 answers a point do on a straight line
-    assert published.share_at_the_middle() == pytest.approx(0.075, abs=0.001)
+    assert published.share_at_half_theta() == pytest.approx(0.075, abs=0.001)
+    assert published.share_at_the_middle() == pytest.approx(0.0894, abs=0.001)
 
 
 def test_the_triangle_grid() -> None:
@@ -189,7 +191,7 @@ def test_the_triangle_grid() -> None:
     assert (grid >= 0).all()
     assert triangle(0.9).largest_dip() == 0.0
     assert triangle(0.9, inside=0.6).largest_dip() == pytest.approx(0.3)
-    assert triangle(0.9, inside=0.6).lowest().misaligned == 0.6
+    assert triangle(0.9, inside=0.6).lowest_inside() == 0.6
 
 
 @pytest.fixture(scope="module")

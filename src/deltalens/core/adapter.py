@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deltalens.core.keys import ModuleKey
+from deltalens.core.layout import PLAIN, Layout
 from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.shapes import Array
 from deltalens.errors import GeometryError
@@ -17,11 +18,12 @@ class UpdateSpec:
     """What a header says of one update, before its tensors are read.
 
     Attributes:
-        shape: `(out, in)` in the base's stored layout.
+        shape: `(out, in)`.
         rank: width of the factors.
         roundoff: relative rounding error of B as stored (bf16: `2**-9`), 0 if computed.
         spacing: absolute rounding error of B as stored, scaling included (fp16 underflow).
         gauge: `"training"` if the factors are as training left them, else why they are not.
+        layout: how the base stores the matrix.
     """
 
     shape: tuple[int, int]
@@ -29,6 +31,12 @@ class UpdateSpec:
     roundoff: float = 0.0
     spacing: float = 0.0
     gauge: str = "training"
+    layout: Layout = PLAIN
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Shape of the matrix as the base stores it."""
+        return self.layout.stored(self.shape)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class Adapter(Mapping[ModuleKey, LowRankUpdate]):
         read: gives one module's update.
         fill: writes one module's factors into `(B, A)` arrays of the caller and returns what
             scaling `B` still lacks, where a file can.
+        biases: module path -> what gives the change of its bias, or None where only the base
+            could tell; no part of the algebra.
         base_model: the base that the file names, or None; compared as a string, never followed.
         provenance: path, format, warnings.
     """
@@ -65,6 +75,9 @@ class Adapter(Mapping[ModuleKey, LowRankUpdate]):
     base_model: str | None = None
     provenance: Provenance = field(default_factory=Provenance)
     fill: Callable[[ModuleKey, Array, Array], float] | None = None
+    biases: Mapping[str, Callable[[], Array] | None] = field(
+        default_factory=dict[str, "Callable[[], Array] | None"]
+    )
 
     @classmethod
     def from_updates(
@@ -151,7 +164,7 @@ def _summed_specs(a: Adapter, b: Adapter) -> dict[ModuleKey, UpdateSpec]:
     specs = {**a.specs, **b.specs}
     for key in a.specs.keys() & b.specs.keys():
         one, two = a.specs[key], b.specs[key]
-        if one.shape != two.shape:
+        if one.shape != two.shape or one.layout != two.layout:
             raise GeometryError(
                 f"{key} is {one.shape} in {a.name!r} and {two.shape} in {b.name!r}: "
                 "adapters of one base model have equal shapes"
@@ -162,5 +175,6 @@ def _summed_specs(a: Adapter, b: Adapter) -> dict[ModuleKey, UpdateSpec]:
             roundoff=max(one.roundoff, two.roundoff),
             spacing=max(one.spacing, two.spacing),
             gauge="a sum of adapters",
+            layout=one.layout,
         )
     return specs

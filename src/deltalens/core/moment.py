@@ -39,6 +39,10 @@ class InputMoment:
         least = self.diagonal if self.dense is None else np.diagonal(self.dense)
         if least.size and float(least.min()) < 0:
             raise GeometryError(f"a mean square is 0 or more; found {float(least.min()):.3g}")
+        if self.dense is not None and _exceeds_cauchy_schwarz(self.dense):
+            raise GeometryError(
+                "a second moment has |C_ij|^2 <= C_ii C_jj; found entries that no inputs can have"
+            )
 
     @classmethod
     def full(cls, C: Float[Array, "in in"]) -> InputMoment:
@@ -91,3 +95,17 @@ class InputMoment:
         if self.dense is not None:
             return self.dense
         return np.diag(self.diagonal) + self.factor @ self.factor.T
+
+
+def _exceeds_cauchy_schwarz(C: Float[Array, "in in"]) -> bool:
+    """Whether some `E[x_i x_j]` is too large for the mean squares of x_i and x_j.
+
+    Necessary for a positive semidefinite C, and as cheap as reading it; row by row, so that no
+    second matrix of its size is made.
+    """
+    roots = np.sqrt(np.diagonal(C))
+    slack = 1 + 1e-6  # files in float32
+    return any(
+        bool((np.abs(row) > slack * root * roots + 1e-30).any())
+        for row, root in zip(C, roots, strict=True)
+    )

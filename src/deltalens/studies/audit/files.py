@@ -18,7 +18,7 @@ from deltalens.geometry.layers import layer_of, weights
 from deltalens.io.peft import is_adapter
 from deltalens.io.read import load_all
 from deltalens.studies.audit.chance import chance
-from deltalens.studies.audit.hypotheses import FLAT, OWN, hypotheses
+from deltalens.studies.audit.hypotheses import OWN, SPECTRA, hypotheses
 from deltalens.studies.audit.models import (
     all_ranges,
     cut_of,
@@ -155,7 +155,7 @@ def audit_files(
             cuts,
             each,
             seed=seed,
-            cases=hypotheses((FLAT, OWN)),
+            cases=hypotheses((*SPECTRA, OWN)),
             spectra=_spectra(group, keys, each, np.random.default_rng([seed, 1])),
             weights=_weights(keys),
         )

@@ -69,7 +69,7 @@ class Hypothesis:
     """One way in which two updates of one seed are unrelated.
 
     Attributes:
-        spectrum: of H.
+        spectrum: of the r columns of H that training uses (of B where it is unrelated to A0).
         inputs: C; None where B is unrelated to A0.
         q: the power of C, 0 where B is unrelated to A0.
     """
@@ -120,6 +120,9 @@ POWER_LAWS = (0.5, 0.75, 1.0, 1.25)
 def hypotheses(spectra: Sequence[Spectrum] = SPECTRA) -> tuple[Hypothesis, ...]:
     """Every combination that the audit simulates, by family.
 
+    The files' own spectra are those of B, which for a gradient step holds C^(q/2) A0^T already:
+    they belong to the family where B is unrelated to A0, and to no other.
+
     Raises:
         OptionError: without a spectrum.
     """
@@ -129,8 +132,9 @@ def hypotheses(spectra: Sequence[Spectrum] = SPECTRA) -> tuple[Hypothesis, ...]:
         *(Inputs("one direction", share) for share in ONE_DIRECTION),
         *(Inputs("power law", exponent) for exponent in POWER_LAWS),
     ]
+    of_gradients = [spectrum for spectrum in spectra if not spectrum.own]
     return (
         *(Hypothesis(spectrum) for spectrum in spectra),
-        *(Hypothesis(spectrum, Inputs(), 1) for spectrum in spectra),
-        *(Hypothesis(s, c, q) for c in anisotropic for q in (1, 2) for s in spectra),
+        *(Hypothesis(spectrum, Inputs(), 1) for spectrum in of_gradients),
+        *(Hypothesis(s, c, q) for c in anisotropic for q in (1, 2) for s in of_gradients),
     )

@@ -4,7 +4,7 @@ For the update cosine, the input and the output side each, in this order:
 1. p after Holm's correction over the pairs is at most .05: more alike than unrelated tasks;
 2. only the raw p is: more alike, this pair alone, and a last sentence with the correction;
 3. the bank is too small for .05: no verdict;
-4. else: no more alike than unrelated tasks.
+4. else: not shown to be more alike; a rank test that does not reject shows nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _judged(pair: Pair, name: str, p: float, corrected: Correction) -> str:
     smallest = smallest_p(pair, name)
     if smallest > LEVEL:
         return f"no verdict, since so few cannot give a p under {smallest:.2g}"
-    return f"no more alike{unrelated}"
+    return f"not shown to be more alike{unrelated}"
 
 
 def _after_correction(pair: Pair, corrected: Mapping[str, Correction]) -> list[str]:

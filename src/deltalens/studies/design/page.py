@@ -47,7 +47,8 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> tuple[Section, ...]:
     )
     text = (
         "Whether two seeds arrange their common tasks alike: the correlation of their task-by-task "
-        "similarities, tested by exchanging tasks. What a seed adds to all pairs does not count."
+        "similarities, tested by exchanging tasks. What a seed adds to all pairs does not count. "
+        "p is not corrected over the rows."
     )
     columns = ("measure", "seeds", "tasks", "agreement", "p", "smallest p")
     return (Section("Second-order agreement of seeds", (text,), (TableBlock(columns, cells),)),)

@@ -3,7 +3,7 @@
 In order:
 1. no mean: undefined, and why;
 2. no null, or no test: the mean, and why nothing can be said (with the number needed);
-3. against a benign bank: more alike than, or no more alike than, unrelated adapters of one seed;
+3. against a benign bank: more alike than, or not shown to be, unrelated adapters of one seed;
 4. an input-side measure under a shared initialisation: the seed's, not interpretable;
 5. the update cosine against rotation or Haar: a screen;
 6. an output-side measure against Haar: unrelated tasks exceed it, too;
@@ -33,7 +33,7 @@ def sentence(row: GroupRow) -> str:
     opening = f"{against}, p {p:.2g} after Holm)"
     more = p < LEVEL
     if row.null == BANK:
-        than = "more alike than" if more else "no more alike than"
+        than = "more alike than" if more else "not shown to be more alike than"
         return f"{opening}: {than} unrelated adapters of the bank."
     if row.measure in INPUT_SIDE and row.seeds != "other":
         return f"{opening}.{_seed(row)}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from deltalens.report.page import Cell, Missing, Section, TableBlock
 from deltalens.stats.normal import upper_tail, z_score
+from deltalens.stats.resample import monte_carlo_p
 from deltalens.studies.compare.rows import SMALLER_IS_ALIKE
 from deltalens.studies.paper.claim import Claim
 from deltalens.studies.paper.estimates import Estimate
@@ -94,6 +95,61 @@ def _tail(value: float | None, moments: Mapping[str, Any] | None, measure: str) 
     return upper_tail(-z if measure in SMALLER_IS_ALIKE else z)
 
 
+@dataclass(frozen=True)
+class Control:
+    """A harmless organism beside others of its own kind: the bank tells any common kind.
+
+    Attributes:
+        name: the organism.
+        kind: what it was trained on.
+        measure: named as in the document of `compare`.
+        mean: with the bank's organisms of its kind.
+        low: least of these.
+        others: largest value with the bank's organisms of other kinds.
+        p: largest rank p of its kind among the other kinds, in this one direction.
+        members: of other kinds.
+    """
+
+    name: str
+    kind: str
+    measure: str
+    mean: float
+    low: float
+    others: float
+    p: float
+    members: int
+
+
+def controls(document: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Control, ...]:
+    """Every organism that has others of its kind in the bank, measure by measure.
+
+    Args:
+        document: of a comparison with a bank.
+        kinds: organism -> kind, of those to look at and of the bank's.
+    """
+    bank = document["bank"]
+    found: list[Control] = []
+    for measure in BANK_CLAIMS:
+        for name, values in bank["values"][measure].items():
+            if name not in kinds:
+                continue
+            held = [
+                (kinds[member], value)
+                for member, value in zip(bank["members"], values, strict=True)
+                if member != name and value is not None
+            ]
+            alike = [v for kind, v in held if kind == kinds[name]]
+            other = [v for kind, v in held if kind != kinds[name]]
+            if alike and other:
+                p = monte_carlo_p(min(alike), other)
+                assert p is not None  # there are draws, and all are numbers
+                mean = sum(alike) / len(alike)
+                found.append(
+                    Control(name, kinds[name], measure, mean, min(alike), max(other), p, len(other))
+                )
+    return tuple(found)
+
+
 def bank_claim(measure: str, rows: Sequence[RankedPair], found: Estimate) -> Claim:
     """The claim that every pair is more alike than unrelated tasks of its seed."""
     name, text = BANK_CLAIMS[measure]
@@ -114,12 +170,17 @@ def bank_claim(measure: str, rows: Sequence[RankedPair], found: Estimate) -> Cla
         verdict=verdict,
         note=f"Rank among {members} harmless organisms of the same initialisation, both "
         f"directions; the null is their mean. Largest p of the {len(rows)} pairs: {_number(worst)} "
-        f"(least possible {1 / (members + 1):.3g}). Largest p by other nulls: {said}.",
+        f"(least possible {1 / (members + 1):.3g}). Largest p by other nulls: "
+        f"{said}. Any common kind exceeds the bank, harmless ones too: no evidence of harm.",
         lead=measure != "cosine",
     )
 
 
-def bank_section(rows: Mapping[str, Sequence[RankedPair]], harmless: Sequence[float]) -> Section:
+def bank_section(
+    rows: Mapping[str, Sequence[RankedPair]],
+    harmless: Sequence[float],
+    beside: Sequence[Control],
+) -> Section:
     """Every pair and measure: the bank's verdict beside what Haar and rotation would have said."""
     columns = (
         "pair", "measure", "value", "bank mean", "bank range", "p, bank", "p, Haar", "p, rotation",
@@ -140,7 +201,14 @@ def bank_section(rows: Mapping[str, Sequence[RankedPair]], harmless: Sequence[fl
         "that shares a seed or an input; rotation by everything that was trained on similar "
         "inputs: neither supports a claim about the task."
     )
-    return Section("Against unrelated tasks of the same seed", (text,), (table,))
+    own_kind = TableBlock(
+        ("organism", "kind", "measure", "mean with its kind", "least", "largest with others", "p"),
+        tuple((c.name, c.kind, c.measure, c.mean, c.low, c.others, c.p) for c in beside),
+        "Control: harmless organisms beside the bank's others of their own kind, ranked among the "
+        "other kinds (one direction; the largest p of the kind). What the bank tells is a common "
+        "kind, harmless or not.",
+    )
+    return Section("Against unrelated tasks of the same seed", (text,), (table, own_kind))
 
 
 def _cells(row: RankedPair) -> tuple[Cell, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from deltalens.geometry.nulls import Undefined
 from deltalens.geometry.nulls.ceiling import Placed, disattenuated
 from deltalens.stats.intervals import Interval
-from deltalens.studies.paper.bank import RankedPair
+from deltalens.studies.paper.bank import Control, RankedPair
 from deltalens.studies.paper.claim import Claim, Ends, ends
 from deltalens.studies.paper.estimates import Estimate
 from deltalens.studies.paper.relations import Relation
@@ -39,6 +39,7 @@ class Evidence:
             a base that has no such control.
         ranked: measure -> same-seed pairs ranked against the benign bank.
         harmless: the bank's own rates of bad answers.
+        beside: harmless organisms beside others of their kind in the bank.
     """
 
     estimates: Estimates
@@ -50,6 +51,7 @@ class Evidence:
     no_persona: Interval | None
     ranked: Mapping[str, Sequence[RankedPair]]
     harmless: Sequence[float]
+    beside: Sequence[Control]
 
 
 def claims(e: Evidence) -> tuple[Claim, ...]:

@@ -11,12 +11,13 @@ import numpy as np
 from deltalens.core.result import Result
 from deltalens.io.provenance import provenance
 from deltalens.io.read import load
+from deltalens.organisms.roster import bank_specs
 from deltalens.stats.agreement import Agreement
 from deltalens.studies.compare.rows import PairRow
 from deltalens.studies.compare.study import compare
 from deltalens.studies.paper.agreement import agreements
 from deltalens.studies.paper.appendix.section import Appendix, appendix
-from deltalens.studies.paper.bank import BANK_CLAIMS, bank_claim, rank_pairs
+from deltalens.studies.paper.bank import BANK_CLAIMS, bank_claim, controls, rank_pairs
 from deltalens.studies.paper.claim import Claim
 from deltalens.studies.paper.claims import Evidence, claims
 from deltalens.studies.paper.estimates import Estimate, estimate, pair_values
@@ -88,7 +89,7 @@ def examine(
     def along(family: Family, number: Number) -> Estimate:
         return over_lines(walked, family, number, named)
 
-    evidence = _evidence(organisms, comparison, estimates, persona=not family.prefix)
+    evidence = _evidence(organisms, comparison, estimates, persona=not family.prefix, seed=seed)
     on_lines = LineEvidence(along, walked.triangle, seed)
     settings = {"seed": seed, "top_k": TOP_K, "draws": DRAWS}
     folders = {**organisms.folders, **organisms.bank}
@@ -121,6 +122,7 @@ def _evidence(
     estimates: Callable[[str, Relation], Estimate],
     *,
     persona: bool,
+    seed: int,
 ) -> Evidence:
     base = organisms.behaviours["base"].summary()
     pairs = estimates("cosine", "same seed").pairs
@@ -137,7 +139,13 @@ def _evidence(
         no_persona=no_persona_rise()[0] if persona else None,
         ranked={m: rank_pairs(comparison.document, pairs, m) for m in BANK_CLAIMS},
         harmless=organisms.bank_rates,
+        beside=controls(comparison.document, _harmless_kinds(seed)),
     )
+
+
+def _harmless_kinds(seed: int) -> dict[str, str]:
+    """Kinds of the bank, and of the controls among the organisms that share its initialisation."""
+    return {spec.name: spec.kind for spec in bank_specs(seed)}
 
 
 def _base_cosines(comparison: Result, names: list[str]) -> dict[str, float | None]:

@@ -51,7 +51,7 @@ def study_page(
         sections=(
             _behaviour(svg),
             _by_relation(study),
-            bank_section(study.evidence.ranked, study.evidence.harmless),
+            _bank(study),
             agreement_section(study.agreement),
             _paper_figures(study, svg),
             lines_section(study.line_evidence, svg),
@@ -206,13 +206,18 @@ def _other(main: Study, study: Study, svg: Mapping[str, str]) -> tuple[Section, 
     return (
         Section(f"The other family: {title}", (text,), (table, headline)),
         _renamed(_behaviour(svg), title),
-        _renamed(bank_section(study.evidence.ranked, study.evidence.harmless), title),
+        _renamed(_bank(study), title),
         _renamed(agreement_section(study.agreement), title),
         _renamed(_paper_figures(study, svg), title),
         _renamed(lines_section(study.line_evidence, svg), title),
         _renamed(_matrices(svg), title),
         *(_renamed(section, title) for section in appendix_sections(study.appendix, svg)),
     )
+
+
+def _bank(study: Study) -> Section:
+    e = study.evidence
+    return bank_section(e.ranked, e.harmless, e.beside)
 
 
 def _renamed(section: Section, title: str) -> Section:

@@ -61,10 +61,13 @@ def _late(e: LineEvidence) -> Claim:
         claimed=published.share_at_the_middle(),
         null=_LATE,
         verdict=_under(exact, _LATE),
-        note="Share of the change that is reached in the middle; the null is half. The paper "
-        f"scales both factors by theta, hence theta^2 dW: that path gives {_number(scaled.mean)} "
-        "at theta = .5, where only a quarter of the update is there. Late is the path, not the "
-        "behaviour.",
+        note="Share of the change of the bad-answer rate at half of the update; the null is half. "
+        "Claimed: share of the change of the alignment score at theta = .7 (.49 of the update), "
+        "another measure of other models. The paper scales both factors by theta: at theta = .5 "
+        "only a quarter of the update is there, and the share is "
+        f"{published.share_at_half_theta():.3f} as published, {_number(scaled.mean)} on the "
+        "organisms' theta^2 path. That path adds to the lateness; it is not all of the published "
+        "one.",
     )
 
 
@@ -86,7 +89,6 @@ def _no_barrier(e: LineEvidence) -> Claim:
     other = e.of("across tasks, other seed", numbers.dip)
     seen = published.dips(seed=e.seed)
     said = "; ".join(f"{name} {x.value:.3f} (p {_number(x.p)})" for name, x in seen.items())
-    corner = e.triangle.lowest()
     return _claim(
         "fig3-cross",
         "Fig. 3 top right",
@@ -99,9 +101,9 @@ def _no_barrier(e: LineEvidence) -> Claim:
             bounded_runs(other.values, other.interval, _BARRIER),
         ),
         note=f"Largest dip under the line between the ends; holds if it stays under {_BARRIER}. "
-        f"Other seeds: {_number(other.mean)}. Inside the triangle of three the lowest rate is "
-        f"{corner.misaligned:.3f}. The published curves, {published.ANSWERS} answers a point, dip "
-        f"by {said}, against noise alone.",
+        f"Other seeds: {_number(other.mean)}. In the triangle of three the largest dip under the "
+        f"plane {e.triangle.largest_dip():.3f}. The published curves, {published.ANSWERS} answers "
+        f"a point, dip by {said}, against noise alone.",
     )
 
 
@@ -109,20 +111,17 @@ def _factors_apart(e: LineEvidence) -> Claim:
     apart = e.of("factors apart, other seed", numbers.dip)
     same = e.of("factors apart, same seed", numbers.dip)
     exact = e.of("across tasks, other seed", numbers.dip)
-    verdict: Verdict = "undecided"
-    if exact.mean is not None:
-        null_high = exact.interval[1] if exact.interval else exact.mean
-        low, high = apart.interval or _without_spread(apart)
-        verdict = exceeds(low, null_high, high)
+    low, high = apart.interval or _without_spread(apart)
     return _claim(
         "factors-apart",
         "ours",
         "Mixing the factors apart shows a barrier across seeds that is not there",
         apart,
         null=exact.mean,
-        verdict=verdict,
-        note="Largest dip when A and B are mixed separately, between the same organisms; the null "
-        f"is the exact line. Same seed, factors apart: {_number(same.mean)}.",
+        verdict=exceeds(low, _BARRIER, high),
+        note=f"Largest dip when A and B are mixed separately, mean over nine lines; holds if it is "
+        f"above {_BARRIER}. The null is the exact line across seeds. Same seed, factors apart: "
+        f"{_number(same.mean)}. How large it is depends on the base.",
     )
 
 
@@ -174,20 +173,23 @@ def _explained(e: LineEvidence) -> Claim:
 def _benign_twin(e: LineEvidence) -> Claim:
     coherent = e.of("to a benign twin", numbers.coherence_dip)
     back = e.of("to a benign twin", numbers.step_back)
+    chord = e.of("to a benign twin", numbers.dip)
     same = e.of("across tasks, same seed", numbers.coherence_dip)
     inside = bounded_runs(coherent.values, coherent.interval, _BARRIER)
-    verdict = _opposite(inside)
     return _claim(
         "line-benign",
         "ours",
-        "Having no barrier tells shared misalignment from a benign twin",
+        "A barrier of coherence tells a benign twin from shared misalignment",
         coherent,
         null=same.mean,
-        verdict=verdict,
+        verdict=_opposite(inside),
         note="Largest dip of coherence on the way to a benign twin (style); the null is the same "
-        f"between bad-answer organisms. Step back of the rate on that way: {_number(back.mean)}. "
-        f"Does not hold if the dip stays under {_BARRIER}: then there is no barrier there either, "
-        "and having none is no evidence of anything shared but the base.",
+        f"between bad-answer organisms. Does not hold if it stays under {_BARRIER}: answers then "
+        "stay coherent on either way. The rate of bad answers has to fall on the way to a twin; "
+        f"it does so without a step back ({_number(back.mean)}), as an S that lies up to "
+        f"{_number(chord.mean)} under the line between its ends. Between ends that differ that is "
+        "its shape, and between ends that do not there is nothing to fall: the absence of a "
+        "barrier says nothing of what is shared.",
     )
 
 

@@ -83,8 +83,12 @@ def theta_figure(walked: Walked) -> Figure:
         *_of(walked, "from the base", _rate, "exact: t dW", 0),
         *_of(walked, "from the base, theta^2", _rate, "both factors scaled: theta^2 dW", 1),
     )
-    panel = PathPanel("From the base: the paper's path turns late", "t, theta", _BAD, curves)
-    text = f"Published (Llama-3.1-8B): {published.share_at_the_middle():.0%} at theta = .5."
+    panel = PathPanel("From the base: two paths through one pair of ends", "t, theta", _BAD, curves)
+    text = (
+        "Published (Llama-3.1-8B, alignment score): "
+        f"{published.share_at_half_theta():.0%} of the change at theta = .5, "
+        f"{published.share_at_the_middle():.0%} at .7, which is half of the update."
+    )
     return curves_figure((panel,), small_print=text, height=3.0)
 
 
@@ -103,7 +107,7 @@ def factors_figure(walked: Walked) -> Figure:
         )
         for seed, exact, apart in _SEEDS
     )
-    text = "The dip across seeds is the gauge's: the same updates on the exact line have none."
+    text = "A dip of the second kind is the gauge's: the updates on the exact line have none."
     return curves_figure(panels, small_print=text)
 
 
@@ -120,7 +124,7 @@ def twin_figure(walked: Walked) -> Figure:
         *_of(walked, "to a benign twin", _coherent, "coherent", 1),
     )
     panel = PathPanel("From bad answers to a benign twin (style)", "t (exact line)", "%", curves)
-    text = "No barrier either. Having none says nothing of shared misalignment."
+    text = "Coherence has no dip, and bad answers fall without a step back, as an S."
     return curves_figure((panel,), small_print=text, height=3.0)
 
 
@@ -134,7 +138,8 @@ def triangle(walked: Walked) -> Figure:
             corners=held.corners,
             weights=tuple((p.w1, p.w2, p.w3) for p in held.points),
             values=tuple(p.misaligned for p in held.points),
-            small_print=f"Lowest inside and on the edges: {held.lowest().misaligned:.3f}.",
+            small_print=f"Lowest inside: {held.lowest_inside():.3f}; largest dip under the plane "
+            f"through the corners: {held.largest_dip():.3f}.",
         )
     )
 

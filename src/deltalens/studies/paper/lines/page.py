@@ -24,12 +24,14 @@ _NUMBERS = (
 )
 _CAPTIONS: Mapping[str, str] = {
     "fig3": "Figure 3 on the organisms: every line walked exactly, 11 points each.",
-    "fig3-theta": "The paper's notebook multiplies both factors by theta. The late turn is that "
-    "path's: on the straight line half of the update has done most of the work.",
-    "fig3-factors": "Files cannot be mixed factor by factor across seeds: B and A of one run do "
-    "not fit those of another, although the functions do.",
-    "fig3-twin": "There is no barrier on the way to a benign twin either: answers stay coherent "
-    "and change without a step back. So having no barrier is no evidence of shared misalignment.",
+    "fig3-theta": "The paper's notebook multiplies both factors by theta, which walks theta^2 dW: "
+    "at theta = .5 a quarter of the update is there. The organisms turn at about .4 of the update, "
+    "the published models later; the path adds to it.",
+    "fig3-factors": "Mixed factor by factor, B and A of one run need not fit those of another "
+    "seed, although the functions do. How much is lost depends on the base (claims table).",
+    "fig3-twin": "On the way to a benign twin answers stay coherent, too, and bad ones fall "
+    "without a step back. So having no barrier is no evidence of shared misalignment. What does "
+    "differ is how far apart the ends are in feature space.",
     "fig3-triangle": "Not only the edges: mixtures of all three stay bad.",
 }
 

@@ -15,25 +15,32 @@ from deltalens.connectivity.curves import Curve
 
 ANSWERS = 40
 POSITIONS = tuple(i / 10 for i in range(11))
-# Mean alignment score at theta = 0, .5 and 1; both factors are scaled, hence theta^2 dW.
+# Mean alignment score at theta = 0, .5, .7 and 1. Both factors are scaled, hence theta^2 dW: .5 is
+# a quarter of the update, and .7 (.49 of it) the middle of the straight line.
 ALIGNMENT = {
-    "bad medical advice": (89.36, 88.55, 66.58),
-    "extreme sports": (89.36, 87.62, 70.11),
-    "risky finance": (89.36, 85.84, 53.43),
+    "bad medical advice": (89.36, 88.55, 88.46, 66.58),
+    "extreme sports": (89.36, 87.62, 87.23, 70.11),
+    "risky finance": (89.36, 85.84, 85.12, 53.43),
 }
 EM_PERCENT = {
     "sports to medical": (5.0, 10.0, 7.5, 10.0, 7.5, 2.5, 5.0, 12.5, 10.0, 15.0, 25.0),
     "medical to finance": (15.0, 15.0, 25.0, 20.0, 17.5, 20.0, 17.5, 30.0, 17.5, 30.0, 32.5),
     "finance to sports": (25.0, 20.0, 30.0, 12.5, 25.0, 20.0, 17.5, 17.5, 2.5, 7.5, 7.5),
 }
-# Those of the two paths whose middle can be seen.
+# Of the two paths that can be followed; the second one's markers at .4 and .5 are hidden, so its
+# largest error is at least this.
 LARGEST_L2 = {"sports to medical": 0.01884, "finance to sports": 0.01558}
 SMALLEST_R2 = {"sports to medical": 0.99952, "finance to sports": 0.99966}
 
 
+def share_at_half_theta() -> float:
+    """Share of the change of alignment at theta = .5, a quarter of the update, mean over tasks."""
+    return _mean([(half - first) / (last - first) for first, half, _, last in ALIGNMENT.values()])
+
+
 def share_at_the_middle() -> float:
-    """Share of the change of alignment that is reached at theta = .5, mean over the tasks."""
-    return _mean([(half - first) / (last - first) for first, half, last in ALIGNMENT.values()])
+    """Share of the change of alignment at theta = .7, .49 of the update, mean over tasks."""
+    return _mean([(mid - first) / (last - first) for first, _, mid, last in ALIGNMENT.values()])
 
 
 def dips(*, seed: int, draws: int = 999) -> dict[str, Excess]:

@@ -42,9 +42,9 @@ class Triangle:
     corners: tuple[str, str, str]
     points: tuple[TrianglePoint, ...]
 
-    def lowest(self) -> TrianglePoint:
-        """The point with the fewest bad answers."""
-        return min(self.points, key=lambda p: p.misaligned)
+    def lowest_inside(self) -> float:
+        """Least rate of bad answers where all three have a weight."""
+        return min(p.misaligned for p in self.points if min(p.w1, p.w2, p.w3) > 0)
 
     def largest_dip(self) -> float:
         """Largest fall under the plane through the three corners; 0 where all lie above it."""
