@@ -78,12 +78,11 @@ def test_broken_and_circular_links(name: str, tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "no such file or folder; a PEFT adapter is needed")
-    refused(
-        tmp_path / "no.safetensors", "cannot be read: No such file or directory", named=FILES[1]
-    )
+    refused(tmp_path / "no.safetensors", "cannot be read: No such file or directory")
+    refused(tmp_path / "adapters.safetensors", "No such file or directory", named=FILES[1])
     refused(tmp_path / ("x" * 300), "cannot be read: File name too long", named=str(tmp_path)[:20])
     refused(tmp_path / "nul\0byte", "no such file or folder", named="nulbyte")
-    refused(tmp_path / "nul\0byte.safetensors", "cannot be read", named=FILES[1])
+    refused(tmp_path / "nul\0byte.safetensors", "cannot be read", named="nulbyte")
 
 
 def test_a_path_of_hostile_characters(tmp_path: Path) -> None:
@@ -126,11 +125,6 @@ def test_safetensors_win_over_a_pickle_beside_them(tmp_path: Path) -> None:
     folder = write(tmp_path / "a")
     os.mkfifo(folder / "adapter_model.bin")
     assert len(read_all(folder)) == 1
-
-
-def test_shards_are_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "adapter_model.safetensors.index.json").write_text("{}")
-    refused(tmp_path, "sharded adapters .* are not read yet", UnsupportedAdapterError)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapter_files import Factors, initial, strict_json, trained, write_adapter
 
 import deltalens
+from adapter_files import Factors, initial, strict_json, trained, write_adapter
 from deltalens.cli.main import main
 from deltalens.studies.compare.trajectory import is_one_run, step_of
 

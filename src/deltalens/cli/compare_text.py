@@ -26,6 +26,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     pairs: Sequence[Mapping[str, Any]] = document["pairs"]
     _print_groups(document)
     print(f"k = {document['top_k']} directions a module and side")
+    if "trajectory" in document:
+        _print_trajectory(document["trajectory"])
     if pairs:
         names = [a["name"] for a in document["adapters"]]
         if len(names) <= _FEW:
@@ -46,6 +48,27 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         _print_design(document["design"])
     for warning in document["warnings"]:
         print(f"warning: {shown(warning)}")
+
+
+def _print_trajectory(rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = [
+        (
+            row["adapter"],
+            row["step"],
+            number(row["norm"]),
+            number(row["growth"]),
+            number(row["cosine_first"]),
+            number(row["cosine_last"]),
+            "" if i == 0 else number(row["turn_deg"]),
+            number(row["path"]),
+        )
+        for i, row in enumerate(rows)
+    ]
+    columns = (
+        "checkpoint", "step", "norm", "of the last", "cosine with first", "with last",
+        "turn, degrees", "way so far",
+    )  # fmt: skip
+    table(columns, cells, title="One run by step: how its update grows and turns")
 
 
 def _print_groups(document: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`deltalens export`: points of a path as ordinary PEFT adapters."""
+"""`deltalens export`: points of a path as ordinary adapters."""
 
 from __future__ import annotations
 
@@ -47,19 +47,34 @@ def spread(arguments: Sequence[str]) -> list[str]:
 def command(
     a: str = typer.Argument(..., metavar="A", help="An adapter, or 'base'. Alone: base to A."),
     b: str | None = typer.Argument(None, metavar="[B]", help="The adapter at t = 1."),
+    base: str | None = typer.Option(
+        None, help="Base model folder, 'toy' or 'toy-qwen2': for full checkpoints, DoRA, ..."
+    ),
     t: list[float] = typer.Option(
         [0.0, 0.5, 1.0], _MANY, metavar="T...", help="Positions: 0 is A, 1 is B, any number goes."
     ),
     path: str = typer.Option("linear", help="linear, factorwise or factor_scaling."),
     rank: int | None = typer.Option(None, help="Cut every module to this rank by SVD."),
     dtype: str = typer.Option("float32", help="float32, float64 or bfloat16."),
+    layout: str = typer.Option("peft", "--format", help="Whose files: peft, kohya or mlx."),
     out: Path = typer.Option(..., help="Folder that gets one adapter a point, t-T."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> int:
-    """Write points of the path between two adapters (or the base and one) as PEFT adapters."""
+    """Write points of the path between two adapters (or the base and one) as adapters."""
     from deltalens.studies.export import export
 
-    result = export(a, b, out=out, t=t, path=path, rank=rank, dtype=dtype, progress=say)
+    result = export(
+        a,
+        b,
+        out=out,
+        base=base,
+        t=t,
+        path=path,
+        rank=rank,
+        dtype=dtype,
+        format=layout,
+        progress=say,
+    )
     if as_json:
         print(result.to_json())
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from deltalens.cli.screen import adapters_inside, expand
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
-from deltalens.io.peft import is_adapter
+from deltalens.io.read import is_adapter
 
 
 def matching(option: str, pattern: str) -> list[Path]:
@@ -21,6 +21,8 @@ def matching(option: str, pattern: str) -> list[Path]:
         OptionError: if nothing matches, or nothing that matches is an adapter.
     """
     plain = Path(pattern)
+    if pattern.startswith("hf:"):
+        return [plain]
     if pattern and (plain.exists() or not glob.has_magic(pattern)):
         if not plain.exists():
             raise OptionError(f"{option} {shown(pattern)}: matches nothing")

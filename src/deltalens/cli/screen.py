@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltalens.core.text import shown
-from deltalens.io.peft import is_adapter
+from deltalens.io.read import is_adapter
 
 
 def say(line: str) -> None:

@@ -168,7 +168,8 @@ def _require_equal_shapes(ends: Sequence[Adapter]) -> None:
     for end in ends:
         for key, spec in sorted(end.specs.items()):
             other = known.setdefault(key, end)
-            if other.specs[key].shape != spec.shape:
+            held = other.specs[key]
+            if held.shape != spec.shape or held.layout != spec.layout:
                 raise GeometryError(
                     f"{shown(key)} is {list(other.specs[key].shape)} in {shown(other.name)} and "
                     f"{list(spec.shape)} in {shown(end.name)}; adapters of one base have equal "
@@ -179,12 +180,12 @@ def _require_equal_shapes(ends: Sequence[Adapter]) -> None:
 def _point(name: str, kind: Kind, weighted: _Terms, details: Mapping[str, float]) -> Adapter:
     ends = [end for _, end in weighted]
     terms = [(w, end) for w, end in weighted if w != 0.0]
-    shapes = {key: spec.shape for end in ends for key, spec in end.specs.items()}
-    specs = {key: _spec(kind, key, shape, terms) for key, shape in shapes.items()}
+    places = {key: spec for end in ends for key, spec in end.specs.items()}
+    specs = {key: _spec(kind, key, place, terms) for key, place in places.items()}
 
     def read(key: ModuleKey) -> LowRankUpdate:
         held = [(w, end) for w, end in terms if key in end]
-        return _MIXED[kind](key, held) if held else LowRankUpdate.zero(shapes[key])
+        return _MIXED[kind](key, held) if held else LowRankUpdate.zero(places[key].shape)
 
     warnings = [f"{end.name}: {warning}" for end in ends for warning in end.provenance.warnings]
     bases = sorted({end.base_model for end in ends if end.base_model is not None})
@@ -200,16 +201,17 @@ def _point(name: str, kind: Kind, weighted: _Terms, details: Mapping[str, float]
     return Adapter(name, specs, read, bases[0] if len(bases) == 1 else None, provenance)
 
 
-def _spec(kind: Kind, key: ModuleKey, shape: tuple[int, int], terms: _Terms) -> UpdateSpec:
+def _spec(kind: Kind, key: ModuleKey, place: UpdateSpec, terms: _Terms) -> UpdateSpec:
     held = [(w, end.specs[key]) for w, end in terms if key in end.specs]
     if not held:
-        return UpdateSpec(shape, rank=0)
+        return UpdateSpec(place.shape, rank=0, layout=place.layout)
     if len(held) == 1:  # scaled, and in its own gauge still
         w, spec = held[0]
         factor = abs(w) if kind == "linear" else w * w
         return replace(spec, spacing=spec.spacing * factor)
     ranks = [spec.rank for _, spec in held]
-    return UpdateSpec(shape, ranks[0] if kind == "factorwise" else sum(ranks), gauge=GAUGE)
+    rank = ranks[0] if kind == "factorwise" else sum(ranks)
+    return UpdateSpec(place.shape, rank, gauge=GAUGE, layout=place.layout)
 
 
 def _mixed_linearly(key: ModuleKey, terms: _Terms) -> LowRankUpdate:

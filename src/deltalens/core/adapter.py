@@ -34,6 +34,11 @@ class UpdateSpec:
     layout: Layout = PLAIN
 
     @property
+    def dense(self) -> bool:
+        """Whether a factor spans a whole side, as an identity does: it tells no start."""
+        return self.gauge != "training" and self.rank == min(self.shape)
+
+    @property
     def stored(self) -> tuple[int, ...]:
         """Shape of the matrix as the base stores it."""
         return self.layout.stored(self.shape)

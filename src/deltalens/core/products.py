@@ -36,7 +36,7 @@ def hadamard(left: LowRankUpdate, right: LowRankUpdate) -> LowRankUpdate:
     B = left.B[:, :, None] * right.B[:, None, :]
     A = left.A[:, None, :] * right.A[None, :, :]
     rank = left.rank * right.rank
-    return LowRankUpdate(B.reshape(-1, rank), A.reshape(rank, -1))
+    return LowRankUpdate(B.reshape(left.shape[0], rank), A.reshape(rank, left.shape[1]))
 
 
 def kronecker(left: LowRankUpdate, right: LowRankUpdate) -> LowRankUpdate:

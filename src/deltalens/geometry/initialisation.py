@@ -54,7 +54,8 @@ def classify(
     """Per module and pair: SHARED, DIFFERENT, PARTIAL (moved, or shared in part) or MISSING.
 
     Shared if either sign exceeds .5 (and chance by 5 deviations, for ranks near the width);
-    different if both are within 5 deviations of chance; otherwise partial.
+    different if both are within 5 deviations of chance; otherwise partial, also where rows are NaN:
+    a dense update tells nothing of its initialisation.
     """
     chance, deviation = row_overlap_chance(d_in, ranks)
     deviation = deviation + _ROUNDING  # none is left where a factor spans the whole input

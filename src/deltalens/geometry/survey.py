@@ -121,6 +121,7 @@ def _measure(batch: GramBatch, adapters: Sequence[Adapter], k: int) -> Survey:
     smallest = explicit.resolved_angle(found, k, redone)
     rank = numerical_ranks(batch, found, noise_floor(batch, found, roundoff, spacing))
     defined = _pairs(rank >= k)
+    tells = _pairs(~_dense(batch, adapters))
     return Survey(
         names=tuple(adapter.name for adapter in adapters),
         keys=batch.keys,
@@ -131,8 +132,8 @@ def _measure(batch: GramBatch, adapters: Sequence[Adapter], k: int) -> Survey:
         numerical_rank=rank,
         S=found.S,
         inner=np.where(_pairs(batch.ranks > 0), inner, np.nan),
-        raw_cosine=initialisation.raw_cosine(batch),
-        row_overlap=found.row_overlap,
+        raw_cosine=np.where(tells, initialisation.raw_cosine(batch), np.nan),
+        row_overlap=np.where(tells, found.row_overlap, np.nan),
         spread_A=found.spread_A,
         measures={
             side: _side(batch, found, adapters, k, side, defined, smallest) for side in SIDES
@@ -147,6 +148,13 @@ def _measure(batch: GramBatch, adapters: Sequence[Adapter], k: int) -> Survey:
 
 def _pairs(each: Bool[Array, "m n"]) -> Bool[Array, "m n n"]:
     return each[:, :, None] & each[:, None, :]
+
+
+def _dense(batch: GramBatch, adapters: Sequence[Adapter]) -> Bool[Array, "m n"]:
+    """Which updates are a dense matrix and an identity: rows of A that no training started from."""
+    return np.array(
+        [[key in a.specs and a.specs[key].dense for a in adapters] for key in batch.keys], bool
+    )
 
 
 def _storage(batch: GramBatch, adapters: Sequence[Adapter]) -> tuple[Array, Array]:

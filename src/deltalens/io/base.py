@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any, cast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from deltalens.core.keys import ModuleKey
+from deltalens.core.layout import Layout
 from deltalens.core.shapes import Array, Float
 from deltalens.core.text import shown
-from deltalens.errors import BaseModelError
+from deltalens.errors import BaseModelError, DeltalensError
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
+from deltalens.io.sharded import open_shards
 from deltalens.io.strict_json import exists, read_object
 from deltalens.io.tensors import TensorEntry, TensorFile
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_HEADS = ("lm_head", "embed_out")
+EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,62 @@ class BaseModel:
     Attributes:
         path: the model's folder.
         files: tensor name -> the file that holds it.
+        config: the model's `config.json`; empty where there is none.
     """
 
     path: Path
     files: Mapping[str, TensorFile]
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __contains__(self, module: str) -> bool:
-        return f"{module}.weight" in self.files
+        return self.find(module) is not None
+
+    def find(self, module: str) -> str | None:
+        """The stored tensor of a module (its weight) or of a bare parameter, or None.
+
+        Checkpoints of the bare model lack the first part of a path (`transformer.h.0` is `h.0`);
+        a tied head is stored once, as the embedding.
+        """
+        inner = module.partition(".")[2]
+        for path in (module, inner) if inner else (module,):
+            for name in (f"{path}.weight", path):
+                if name in self.files:
+                    return name
+        return self.tied_to(module)
+
+    def tied_to(self, module: str) -> str | None:
+        """The embedding that the base shares with a head that it does not store."""
+        if module.rpartition(".")[2] not in _HEADS or f"{module}.weight" in self.files:
+            return None
+        if not self.config.get("tie_word_embeddings", self.config.get("model_type") == "gpt2"):
+            return None
+        ends = tuple(f"{name}.weight" for name in EMBEDDINGS)
+        found = [name for name in self.files if name.endswith(ends)]
+        return found[0] if len(found) == 1 else None
+
+    def tensor(self, module: str) -> Array:
+        """A module's weight, or a bare parameter, in float64 and its stored shape.
+
+        Raises:
+            BaseModelError: if the base has no such module.
+        """
+        entry, file = self._entry(module)
+        return file.read(entry.name)
+
+    def matrix(self, key: ModuleKey, layout: Layout) -> Float[Array, "out in"]:
+        """The weight that an update changes, oriented as the update is: `(out, in)`.
+
+        Raises:
+            BaseModelError: if the base has no such module or expert.
+        """
+        entry, _ = self._entry(key.path)
+        axes = 2 + len(layout.kernel) + (key.expert is not None)
+        if len(entry.shape) != axes or not entry.readable:
+            raise self._no_matrix(entry, axes)
+        if axes == 2:
+            return layout.matrix(self.weight(key.path))
+        W = self.tensor(key.path)
+        return layout.matrix(W if key.expert is None else W[key.expert])
 
     def weight(self, module: str) -> Float[Array, "out in"]:
         """The matrix of a module in float64, in the stored layout.
@@ -40,19 +94,23 @@ class BaseModel:
         """
         entry, file = self._entry(module)
         if len(entry.shape) != 2 or not entry.readable:
-            raise BaseModelError(
-                f"{shown(file.path)}: {shown(entry.name)} is {entry.dtype} {list(entry.shape)}; "
-                "a matrix of F64, F32, F16 or BF16 is needed"
-            )
+            raise self._no_matrix(entry, 2)
         return file.read(entry.name)
 
     def shape(self, module: str) -> tuple[int, ...]:
         """Shape of a module's matrix in the stored layout, from the header alone."""
         return self._entry(module)[0].shape
 
+    def _no_matrix(self, entry: TensorEntry, axes: int) -> BaseModelError:
+        what = "a matrix" if axes == 2 else f"a tensor of {axes} axes"
+        return BaseModelError(
+            f"{shown(self.files[entry.name].path)}: {shown(entry.name)} is {entry.dtype} "
+            f"{list(entry.shape)}; {what} of F64, F32, F16 or BF16 is needed"
+        )
+
     def _entry(self, module: str) -> tuple[TensorEntry, TensorFile]:
-        name = f"{module}.weight"
-        if name not in self.files:
+        name = self.find(module)
+        if name is None:
             raise BaseModelError(
                 f"{shown(self.path)}: has no module {shown(module)}; "
                 "the adapter is of another base, "
@@ -72,30 +130,16 @@ def open_base(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> BaseModel:
         raise BaseModelError(f"{shown(path)}: no such folder; a model folder is needed")
     if exists(path / WEIGHTS, BaseModelError):
         file = TensorFile.open(path / WEIGHTS, limits=limits, error=BaseModelError)
-        return BaseModel(path, dict.fromkeys(file.entries, file))
+        return BaseModel(path, dict.fromkeys(file.entries, file), _config(path, limits))
     if exists(path / INDEX, BaseModelError):
-        return BaseModel(path, _sharded(path, limits))
+        shards = open_shards(path / INDEX, limits=limits, error=BaseModelError)
+        return BaseModel(path, shards, _config(path, limits))
     raise BaseModelError(f"{shown(path)}: holds neither {WEIGHTS} nor {INDEX}")
 
 
-def _sharded(path: Path, limits: Limits) -> dict[str, TensorFile]:
-    index = read_object(path / INDEX, limits.header_bytes, BaseModelError)
-    weight_map: Any = index.get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise BaseModelError(f"{shown(path / INDEX)}: weight_map must be an object")
-    shards: dict[str, TensorFile] = {}
-    files: dict[str, TensorFile] = {}
-    for tensor, shard in cast("dict[str, Any]", weight_map).items():
-        if not isinstance(shard, str) or PurePath(shard).name != shard or shard.startswith("."):
-            raise BaseModelError(
-                f"{shown(path / INDEX)}: shard {shown(shard)!r} of {shown(tensor)}; "
-                "only plain file names inside the folder are allowed"
-            )
-        if shard not in shards:
-            shards[shard] = TensorFile.open(path / shard, limits=limits, error=BaseModelError)
-        if tensor not in shards[shard].entries:
-            raise BaseModelError(
-                f"{shown(path / shard)}: lacks {shown(tensor)}, which {INDEX} puts there"
-            )
-        files[tensor] = shards[shard]
-    return files
+def _config(path: Path, limits: Limits) -> Mapping[str, Any]:
+    """The model's config as a hint: one that cannot be read tells nothing."""
+    try:
+        return read_object(path / "config.json", limits.config_bytes, BaseModelError)
+    except DeltalensError:
+        return {}

@@ -15,6 +15,7 @@ class Limits:
         tensors: number of tensors in one file.
         rank: largest rank of one module.
         file_bytes: size of one weight file.
+        elements: numbers in the factors of one module; small tensors can stand for a large product.
         pattern_seconds: time for matching the file's own regular expressions.
     """
 
@@ -23,6 +24,7 @@ class Limits:
     tensors: int = 100_000
     rank: int = 8192
     file_bytes: int = 64 * 2**30
+    elements: int = 2**30
     pattern_seconds: float = 2.0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from deltalens.core.text import shown
@@ -59,22 +60,20 @@ _HARMLESS = frozenset(
         "ensure_weight_tying",
     ]
 )
-# Field -> what it means, refused when it is set.
+# Field -> what it means, refused when it is set: the update is not `scaling * B @ A`.
 _UNREAD: Mapping[str, str] = {
-    "use_dora": "DoRA",
     "use_qalora": "QALoRA",
     "use_bdlora": "BD-LoRA",
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
     "velora_config": "VeLoRA",
-    "target_parameters": "LoRA on expert parameters (target_parameters)",
-    "trainable_token_indices": "trainable token rows (trainable_token_indices)",
-    "lora_bias": "LoRA bias vectors (lora_bias)",
-    "modules_to_save": "fully saved modules (modules_to_save)",
-    "fan_in_fan_out": "transposed layers (fan_in_fan_out, GPT-2's Conv1D)",
 }
 _FLAGS = ("use_dora", "use_qalora", "use_rslora", "lora_bias", "fan_in_fan_out")
+_BIASES = ("none", "all", "lora_only")
+# Initialisations that take a part out of the base, which is rebuilt from the base.
+TAKEN = ("pissa", "olora")
+_QUANTISED = re.compile(r"(?i)4bit|8bit|bnb|gptq|awq|int4|int8|fp8|gguf")
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,12 @@ class LoraSettings:
         rank_pattern: pattern -> rank, in file order.
         alpha_pattern: pattern -> alpha, in file order.
         init: the initialisation as a word, `"true"` being PEFT's default.
+        dora: whether magnitudes rescale the rows of the changed weight.
+        fan_in_fan_out: whether the config says that weights are stored as `(in, out)`.
+        bias: `"none"`, `"all"` or `"lora_only"`: which of the base's biases were trained.
+        lora_bias: whether B has a bias of its own.
+        parameters: names of the parameters that LoRA changes directly (experts).
+        tokens: module -> the rows that were trained; the path `""` stands for the embedding.
         base_model: the base as the file names it; never followed.
         revision: the base's revision as the file names it.
         warnings: what a reader should know.
@@ -102,6 +107,12 @@ class LoraSettings:
     base_model: str | None
     revision: str | None
     warnings: tuple[str, ...]
+    dora: bool = False
+    fan_in_fan_out: bool = False
+    bias: str = "none"
+    lora_bias: bool = False
+    parameters: tuple[str, ...] = ()
+    tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, "tuple[int, ...]"])
 
     def scaling(self, rank: int, alpha: float) -> float:
         """`alpha / r`, or `alpha / sqrt(r)` under rsLoRA (PEFT `LoraLayer.update_layer`)."""
@@ -133,6 +144,12 @@ def lora_settings(config: Mapping[str, Any], where: str) -> LoraSettings:
         base_model=_text(base, "base_model_name_or_path", where),
         revision=_text(revision, "revision", where),
         warnings=tuple(warnings),
+        dora=bool(config.get("use_dora")),
+        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
+        bias=config.get("bias", "none"),
+        lora_bias=bool(config.get("lora_bias")),
+        parameters=_texts(config.get("target_parameters"), "target_parameters", where),
+        tokens=_tokens(config.get("trainable_token_indices"), where),
     )
 
 
@@ -146,25 +163,56 @@ def _require_lora(config: Mapping[str, Any], where: str) -> None:
         value = config.get(flag)
         if value is not None and not isinstance(value, bool):
             raise AdapterError(f"{where}: {flag} must be true or false; found {shown(value)!r}")
-    for field, meaning in _UNREAD.items():
-        if config.get(field):
-            raise UnsupportedAdapterError(f"{where}: {meaning} is not read yet; plain LoRA is")
+    for name, meaning in _UNREAD.items():
+        if config.get(name):
+            raise UnsupportedAdapterError(f"{where}: {meaning} ({name}) is not read; LoRA is")
     bias = config.get("bias", "none")
-    if bias != "none":
-        raise UnsupportedAdapterError(
-            f"{where}: bias updates (bias = {shown(bias, 40)!r}) are not read yet; 'none' is"
+    if bias not in _BIASES:
+        raise AdapterError(
+            f"{where}: bias must be one of {', '.join(_BIASES)}; found {shown(bias, 40)!r}"
         )
 
 
 def _init(config: Mapping[str, Any], where: str) -> str:
     value = config.get("init_lora_weights", True)
     word = str(value).lower() if isinstance(value, bool | str) else ""
-    if word in _PLAIN_INITS:
+    if word in (*_PLAIN_INITS, *TAKEN):
         return word
     raise UnsupportedAdapterError(
-        f"{where}: init_lora_weights {shown(value, 60)!r} is not read yet: it takes part of the "
-        f"base's weights into the adapter; plain are {', '.join(_PLAIN_INITS)}"
+        f"{where}: init_lora_weights {shown(value, 60)!r} is not read: what it takes out of the "
+        f"base cannot be rebuilt; read are {', '.join((*_PLAIN_INITS, *TAKEN))}"
     )
+
+
+def _texts(value: object, name: str, where: str) -> tuple[str, ...]:
+    items = [] if value is None else value
+    if not isinstance(items, list) or not all(
+        isinstance(item, str) for item in cast("list[object]", items)
+    ):
+        raise AdapterError(f"{where}: {name} must be a list of text; found {shown(value, 60)!r}")
+    return tuple(cast("list[str]", items))
+
+
+def _tokens(value: object, where: str) -> dict[str, tuple[int, ...]]:
+    named = {"": value} if isinstance(value, list) else value
+    if named is None:
+        return {}
+    if isinstance(named, dict):
+        items = cast("dict[str, object]", named)
+        if all(_are_rows(rows) for rows in items.values()):
+            return {name: tuple(cast("list[int]", rows)) for name, rows in items.items() if rows}
+    raise AdapterError(
+        f"{where}: trainable_token_indices must be distinct row numbers, or map modules to them; "
+        f"found {shown(value, 60)!r}"
+    )
+
+
+def _are_rows(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    rows = cast("list[object]", value)
+    whole = all(type(row) is int and 0 <= row < 2**48 for row in rows)
+    return whole and len(set(rows)) == len(rows)
 
 
 def _warnings(config: Mapping[str, Any]) -> list[str]:
@@ -173,6 +221,8 @@ def _warnings(config: Mapping[str, Any]) -> list[str]:
         warnings.append("aLoRA: the update acts only after its invocation tokens")
     if config.get("layer_replication"):
         warnings.append("layer_replication: layer numbers are those of the replicated model")
+    if _QUANTISED.search(str(config.get("base_model_name_or_path"))):
+        warnings.append("the base is quantised: the update adds to its dequantised weights")
     if config.get("megatron_config"):
         warnings.append("megatron_config is set; the tensors are read as they are")
     unknown = sorted(shown(key, 60) for key in config.keys() - _HARMLESS)
@@ -181,10 +231,10 @@ def _warnings(config: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-def _rank(value: object, field: str, where: str) -> int:
+def _rank(value: object, name: str, where: str) -> int:
     if type(value) is not int or value < 1:
         raise AdapterError(
-            f"{where}: {field} must be a whole number from 1 up; found {shown(value)!r}"
+            f"{where}: {name} must be a whole number from 1 up; found {shown(value)!r}"
         )
     return value
 

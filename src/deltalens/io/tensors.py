@@ -98,6 +98,8 @@ class TensorFile:
             )
         header, start, identity = _header(path, size, limits, error)
         metadata = header.pop("__metadata__", {})
+        if metadata is None:  # as mlx writes it
+            metadata = {}
         if not _is_text_mapping(metadata):
             raise error(f"{shown(path)}: __metadata__ must map text to text")
         if len(header) > limits.tensors:

@@ -84,6 +84,10 @@ def truncated(update: LowRankUpdate, rank: int) -> tuple[LowRankUpdate, float, f
     """
     if update.rank <= rank:
         return update, _norm(update), 0.0
+    if update.rank >= min(update.shape):
+        from deltalens.io.truncate_dense import truncated_dense
+
+        return truncated_dense(update.dense(), rank)
     U, S, V = update.svd()
     root = np.sqrt(S[:rank])
     kept = LowRankUpdate(U[:, :rank] * root, (V[:, :rank] * root).T)

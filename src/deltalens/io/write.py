@@ -1,4 +1,4 @@
-"""Any adapter as an ordinary PEFT LoRA folder, written whole or not at all.
+"""Any adapter as an ordinary LoRA folder, PEFT's or another tool's, whole or not at all.
 
 `dW = B A` has its scaling folded into B, so the file says `lora_alpha = r` without rsLoRA: a
 scaling of 1 whatever the inputs used. The truth it is tested against is PEFT's own forward pass.
@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from deltalens.core.result import finite
 from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError, DeltalensError, OptionError, UnsupportedAdapterError
+from deltalens.io.export_format import WEIGHT_FILES, Format
 from deltalens.io.limits import DEFAULT_LIMITS
 from deltalens.io.peft import CONFIG, GAUGE_NOTE, WEIGHTS
 from deltalens.io.provenance import versions
@@ -32,7 +34,7 @@ from deltalens.io.write_tensors import WRITTEN_DTYPES, write_tensors
 
 PROVENANCE = "provenance.json"
 MADE_BY = "deltalens export"
-_OURS = (CONFIG, WEIGHTS, PROVENANCE)
+_OURS = (CONFIG, PROVENANCE, *WEIGHT_FILES)
 # PEFT keeps LoRA on embeddings transposed and under other names.
 _EMBEDDINGS = frozenset(["embed_tokens", "wte", "wpe", "embed_in", "word_embeddings"])
 _MACHINE_PATH = re.compile(r"[/~\\]|\.{1,2}(?:[/\\]|\Z)|[A-Za-z]:[/\\]|file:")
@@ -45,8 +47,9 @@ def write_adapter(
     dtype: str = "float32",
     rank: int | None = None,
     note: Mapping[str, Any] | None = None,
+    layout: Format | None = None,
 ) -> Cuts:
-    """Write an adapter as a PEFT folder that PEFT loads to the same function.
+    """Write an adapter as a folder that PEFT, or another tool, loads to the same function.
 
     Modules of rank 0 (zero updates) are left out; if all are, each is written as zeros of rank 1,
     because PEFT loads no adapter without modules.
@@ -57,6 +60,7 @@ def write_adapter(
         dtype: `"float32"`, `"float64"` or `"bfloat16"`.
         rank: the largest rank of a module: more is cut to the closest update of that rank.
         note: what else the provenance should say; no machine paths.
+        layout: whose format (`export_format.format_of`); PEFT's by default.
 
     Returns:
         Per module and over all: rank, norm, and the share of the energy that was left out.
@@ -73,12 +77,13 @@ def write_adapter(
     ranks = written_ranks(adapter, rank)
     _require_linear(adapter, ranks)
     gauge = _gauge(adapter, ranks)
+    layout = layout or FORMAT
     measured: list[ModuleCut] = []
     with appears_whole(folder, _OURS) as partial:
         write_tensors(
-            partial / WEIGHTS,
-            _shapes(adapter, ranks),
-            _tensors(adapter, ranks, measured),
+            partial / layout.weights,
+            _shapes(adapter, ranks, layout),
+            _tensors(adapter, ranks, measured, layout),
             dtype=dtype,
             metadata={"format": "pt", GAUGE_NOTE: gauge},
         )
@@ -94,7 +99,8 @@ def write_adapter(
             "warnings": adapter.provenance.warnings,
             "versions": versions(),
         }
-        _write_json(partial / CONFIG, _config(adapter, ranks))
+        if layout.config is not None:
+            _write_json(partial / CONFIG, layout.config(_named(adapter), ranks))
         _write_json(partial / PROVENANCE, {**about, **(note or {})})
     return cuts
 
@@ -137,6 +143,11 @@ def _made_here(folder: Path) -> bool:
 
 def _require_linear(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> None:
     for key in ranks:
+        if adapter.specs[key].layout.kernel:
+            raise UnsupportedAdapterError(
+                f"{shown(adapter.name)}: {shown(key)} is a convolution, which is not written yet; "
+                "linear layers are"
+            )
         if key.expert is not None or key.path.rpartition(".")[2] in _EMBEDDINGS:
             what = "an expert of a stacked tensor" if key.expert is not None else "an embedding"
             raise UnsupportedAdapterError(
@@ -153,37 +164,64 @@ def _gauge(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> str:
     return sorted(odd)[0] if odd else "an exported copy"
 
 
-def _names(key: ModuleKey) -> tuple[str, str]:
-    stem = f"base_model.model.{key.path}"
-    return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
-
-
-def _shapes(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, tuple[int, ...]]:
+def _shapes(
+    adapter: Adapter, ranks: Mapping[ModuleKey, int], layout: Format
+) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
+    largest = max(ranks.values())
     for key, rank in ranks.items():
-        (out, in_), (A, B) = adapter.specs[key].shape, _names(key)
-        shapes |= {A: (rank, in_), B: (out, rank)}
+        shapes |= layout.shapes(key.path, adapter.specs[key].shape, layout.rank(rank, largest))
     return shapes
 
 
 def _tensors(
-    adapter: Adapter, ranks: Mapping[ModuleKey, int], measured: list[ModuleCut]
+    adapter: Adapter, ranks: Mapping[ModuleKey, int], measured: list[ModuleCut], layout: Format
 ) -> Iterator[tuple[str, Array]]:
+    largest = max(ranks.values())
     for key, rank in ranks.items():
         update = adapter[key]
         if not (np.isfinite(update.B).all() and np.isfinite(update.A).all()):
             raise AdapterError(f"{shown(adapter.name)}: {shown(key)} holds NaN or infinity")
-        if update.rank == 0:
-            (out, in_) = update.shape
-            update = LowRankUpdate(np.zeros((out, rank)), np.zeros((rank, in_)))
         kept, norm, lost = truncated(update, rank)
         measured.append(ModuleCut(str(key), rank, norm, lost))
-        A, B = _names(key)
-        yield A, kept.A
-        yield B, kept.B
+        more = layout.rank(rank, largest) - (rank if kept.rank else 0)
+        yield from layout.tensors(key.path, _widened(kept, more))
 
 
-def _config(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, Any]:
+def _widened(update: LowRankUpdate, more: int) -> LowRankUpdate:
+    """The same update with zeros: a rank of 0 is written as 1, and a tool may want one rank."""
+    (out, in_) = update.shape
+    if more == 0:
+        return update
+    return update + LowRankUpdate(np.zeros((out, more)), np.zeros((more, in_)))
+
+
+def _named(adapter: Adapter) -> Adapter:
+    """The adapter with a base that is no machine path, or none."""
+    base = adapter.base_model
+    return (
+        adapter
+        if base is None or not _MACHINE_PATH.match(base)
+        else replace(adapter, base_model=None)
+    )
+
+
+def _peft_shapes(path: str, shape: tuple[int, int], rank: int) -> dict[str, tuple[int, ...]]:
+    A, B = _peft_names(path)
+    return {A: (rank, shape[1]), B: (shape[0], rank)}
+
+
+def _peft_tensors(path: str, update: LowRankUpdate) -> list[tuple[str, Array]]:
+    A, B = _peft_names(path)
+    return [(A, update.A), (B, update.B)]
+
+
+def _peft_names(path: str) -> tuple[str, str]:
+    stem = f"base_model.model.{path}"
+    return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+
+
+def _peft_config(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, Any]:
     r"""PEFT's config, whose patterns name modules of lower rank by their whole path.
 
     The largest rank is the default: a reader that ignores patterns reserves enough and still
@@ -192,7 +230,6 @@ def _config(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, Any]:
     largest = max(ranks.values())
     lower = {f"^{re.escape(key.path)}": rank for key, rank in ranks.items() if rank != largest}
     base = adapter.base_model
-    base = None if base is None or _MACHINE_PATH.match(base) else base
     return {
         "peft_type": "LORA",
         "task_type": None,
@@ -212,6 +249,9 @@ def _config(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, Any]:
         "init_lora_weights": True,
         "modules_to_save": None,
     }
+
+
+FORMAT = Format(WEIGHTS, _peft_shapes, _peft_tensors, _peft_config)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

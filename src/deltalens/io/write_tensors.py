@@ -81,7 +81,8 @@ def _stored(name: str, values: Array, dtype: str) -> Array:
             f"{shown(name)} reaches {largest:g}, which {dtype} does not hold; "
             f"types are {', '.join(WRITTEN_DTYPES)}"
         )
-    return kept if dtype != "bfloat16" else (kept.view("<u4") >> 16).astype("<u2")
+    # asarray: the shift of an array without axes is a number
+    return kept if dtype != "bfloat16" else np.asarray(kept.view("<u4") >> 16).astype("<u2")
 
 
 def _rounded_to_bf16(values: Array) -> Array:

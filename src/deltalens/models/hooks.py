@@ -130,9 +130,14 @@ def build(model: Any, ends: Sequence[Adapter]) -> Hooks:
 def _hook(module: Any, key: ModuleKey, ends: Sequence[Adapter]) -> LowRankHook:
     torch = require("torch", extra="models", purpose="applying an adapter")
     updates = [end.get(key) for end in ends]
-    held = [(u.B, u.A) for u in updates if u is not None]
-    if _is_conv1d(module):  # its stored layout is (in, out): x dW = (x B) A
-        held = [(A.T, B.T) for B, A in held]
+    held = [
+        # Conv1D stores (in, out); an update may be in that layout too: x dW = (x B) A
+        (u.A.T, u.B.T)
+        if _is_conv1d(module) and not end.specs[key].layout.transposed
+        else (u.B, u.A)
+        for u, end in zip(updates, ends, strict=True)
+        if u is not None
+    ]
     device, dtype = _device(module), _dtype(torch, module.weight)
     down = _stacked(torch, [A for _, A in held], device, dtype)
     up = _stacked(torch, [B.T for B, _ in held], device, dtype)
@@ -183,5 +188,5 @@ def _misfit(key: ModuleKey, end: Adapter, modules: dict[str, Any]) -> str | None
         shape = tuple(module.weight.shape)
     else:
         return f"is {type(module).__name__} in the model, where only linear modules can be adapted"
-    found = end.specs[key].shape
+    found = end.specs[key].stored
     return None if found == shape else f"is {found} in the adapter and {shape} in the model"

@@ -1,4 +1,4 @@
-"""Points of a path between adapters, written as ordinary PEFT adapters."""
+"""Points of a path between adapters, written as ordinary adapters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.result import Result
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
+from deltalens.io.export_format import format_of
 from deltalens.io.peft import CONFIG
 from deltalens.io.provenance import sha256_file
 from deltalens.io.read import load_all
@@ -41,10 +42,12 @@ def export(
     b: Adapter | str | Path | None = None,
     *,
     out: str | Path,
+    base: str | Path | None = None,
     t: Sequence[float] = DEFAULT_T,
     path: str = "linear",
     rank: int | None = None,
     dtype: str = "float32",
+    format: str = "peft",
     progress: Callable[[str], None] | None = None,
 ) -> Result:
     """Write points of the path from `a` to `b`, each as `OUT/t-T`.
@@ -53,10 +56,13 @@ def export(
         a: an adapter, or its folder, or `"base"`. Alone it is the end, and the base the start.
         b: the adapter at t = 1.
         out: where the points' folders go; what else is there stays.
+        base: the base model's folder, for ends that are defined only with it: a full checkpoint
+            becomes the LoRA of its linear layers.
         t: positions; 0 and 1 are the ends, any other number extrapolates.
         path: `"linear"`, `"factorwise"` or `"factor_scaling"`.
         rank: the largest rank of a module, reached by truncated SVD.
         dtype: how numbers are stored.
+        format: whose files: `"peft"`, `"kohya"` or `"mlx"`.
         progress: called with a line about what is being done.
 
     Returns:
@@ -69,7 +75,8 @@ def export(
     if path not in PATHS:
         raise OptionError(f"--path {shown(path, 40)!r} is not known; known are {', '.join(PATHS)}")
     require_options(dtype, rank)
-    line = PATHS[path](*_ends(a, b))
+    layout = format_of(format)
+    line = PATHS[path](*_ends(a, b, base))
     points = {position: line(position) for position in t}  # a position given twice is one point
     folders = {position: Path(out) / _folder_name(position) for position in points}
     for folder in folders.values():
@@ -81,7 +88,9 @@ def export(
         if progress is not None:
             progress(f"writing {shown(folders[position])}")
         note = {"inputs": inputs}
-        cuts = write_adapter(point, folders[position], dtype=dtype, rank=rank, note=note)
+        cuts = write_adapter(
+            point, folders[position], dtype=dtype, rank=rank, note=note, layout=layout
+        )
         rows.append(_row(position, folders[position], cuts))
         documents.append({"t": position, "folder": str(folders[position]), **cuts.document()})
     warnings = next((point.provenance.warnings for point in points.values()), ())
@@ -93,6 +102,7 @@ def export(
             "path": line.kind,
             "rank": rank,
             "dtype": dtype,
+            "format": format,
             "out": str(out),
             "points": documents,
             "warnings": list(warnings),
@@ -102,13 +112,26 @@ def export(
     )
 
 
-def _ends(a: Adapter | str | Path, b: Adapter | str | Path | None) -> tuple[Adapter, Adapter]:
+def _ends(
+    a: Adapter | str | Path, b: Adapter | str | Path | None, base: str | Path | None = None
+) -> tuple[Adapter, Adapter]:
     given = [a] if b is None else [b] if str(a) == BASE and not isinstance(a, Adapter) else [a, b]
     if len(given) == 1 and str(given[0]) == BASE and not isinstance(given[0], Adapter):
         raise OptionError("the base alone is no path; an adapter is needed to walk to")
-    loaded = iter(load_all([end for end in given if not isinstance(end, Adapter)]))
+    files = [end for end in given if not isinstance(end, Adapter)]
+    loaded = iter(_loaded(files, base))
     ends = [end if isinstance(end, Adapter) else next(loaded) for end in given]
     return (base_of(ends[0]), ends[0]) if len(ends) == 1 else (ends[0], ends[1])
+
+
+def _loaded(files: Sequence[str | Path], base: str | Path | None) -> list[Adapter]:
+    if base is None:
+        return load_all(files)
+    from deltalens.io.base import open_base
+    from deltalens.io.linear_part import linear_part
+    from deltalens.studies.compare.study import base_folder
+
+    return [linear_part(a) for a in load_all(files, base=open_base(base_folder(base)))]
 
 
 def _folder_name(t: float) -> str:
@@ -119,6 +142,7 @@ def _input(end: Adapter) -> dict[str, Any]:
     """An end by name and content: no machine path goes into an adapter."""
     weights = Path(end.provenance.path) if end.provenance.path else None
     files = [] if weights is None else [weights, weights.parent / CONFIG]
+    files = [file for file in files if file.is_file()]  # a full checkpoint has no such config
     return {
         "name": end.name,
         "base_model": end.base_model,

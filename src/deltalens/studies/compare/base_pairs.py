@@ -80,7 +80,8 @@ def survey_base(
     residual = 0.0
     with one_blas_thread():
         for row, key in enumerate(s.keys):
-            W = base.weight(key.path)
+            layout = next(a.specs[key].layout for a in adapters if key in a.specs)
+            W = base.matrix(key, layout)
             _require_shape(W, s.shapes[row], key.path, base)
             leading = leading_vectors(W, s.k, seed=seed)
             residual = max(residual, leading.residual)

@@ -105,7 +105,8 @@ def build_pair(c: Context, i: int, j: int) -> Pair:
     values = {name: defined(mean(v, s.layers)) for name, v in by_module.items()}
     values["cosine"] = defined(cosines(_total(s, common, i, j))[0, 1])
     codes = c.init[:, i, j]
-    shared, n_shared, n_modules = initialisation.summary(codes)
+    shared, n_shared, _ = initialisation.summary(codes)
+    n_modules = int(common.sum())  # dense updates are compared, though they tell no start
     partial = int(np.sum(codes == initialisation.PARTIAL))
     nulls = _nulls(c, i, j, by_module, values)
     used = _used(nulls, shared, partial)

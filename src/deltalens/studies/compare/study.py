@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -86,14 +88,16 @@ def compare(
         raise OptionError(f"--draws must be 0 or more; found {draws}")
     if seed < 0:
         raise OptionError(f"--seed must be 0 or more; found {seed}")
-    planned = None
+    planned, steps = None, None
+    if any("checkpoint" in str(a) or "step" in str(a) for a in adapters):
+        adapters, steps = _by_step(adapters)
     if groups or design is not None:
         from deltalens.studies.compare.plan import plan
 
         planned = plan(adapters, groups or {}, design)
-    opened = _open(adapters if planned is None else planned.adapters)
+    model = None if base is None else open_base(base_folder(base))
+    opened = _open(adapters if planned is None else planned.adapters, model)
     checked = check_inputs(opened, top_k, with_base=base is not None)
-    model = None if base is None else _open_base(base, checked.adapters)
     say = progress or _silent
     members = open_bank(bank, checked) if bank else None
     say(f"reading {len(opened) + len(bank)} adapters, {len(checked.keys)} modules")
@@ -109,11 +113,43 @@ def compare(
         full_provenance=full_provenance,
         say=say,
     )
+    if steps is not None and planned is None:
+        result = _with_trajectory(result, s, steps)
     return result if planned is None else planned.lay_over(result, checked.adapters)
+
+
+def _by_step(
+    adapters: Sequence[Adapter | str | Path],
+) -> tuple[Sequence[Adapter | str | Path], list[int] | None]:
+    """The checkpoints of one run in order, with their steps; anything else as it is."""
+    from deltalens.studies.compare.trajectory import in_order, is_one_run, step_of
+
+    if not is_one_run(adapters):
+        return adapters, None
+    ordered = in_order(adapters)
+    return ordered, [step_of(str(a)) or 0 for a in ordered]
+
+
+def _with_trajectory(result: Result, s: Survey, steps: Sequence[int]) -> Result:
+    from deltalens.studies.compare.trajectory import trajectory, trajectory_document
+
+    rows = trajectory(s, steps)
+    tables = LazyTables(
+        {
+            **{n: partial(result.tables.__getitem__, n) for n in result.tables},
+            "trajectory": lambda: rows,
+        }
+    )
+    document = {**result.document, "trajectory": trajectory_document(rows)}
+    return replace(result, document=document, tables=tables)
 
 
 def base_folder(base: str | Path) -> Path:
     """The folder of a base model; `"toy"` and `"toy-qwen2"` are the shipped ones."""
+    if str(base).startswith("hf:"):
+        from deltalens.io.hub import local_folder
+
+        return local_folder(base)
     if str(base).startswith("toy"):
         from deltalens.organisms import base as toys
 
@@ -133,17 +169,13 @@ def require_its_base(adapter: Adapter, model: BaseModel) -> None:
         require_its_toy(adapter.name, adapter.base_model, model.path)
 
 
-def _open_base(base: str | Path, adapters: Sequence[Adapter]) -> BaseModel:
-    model = open_base(base_folder(base))
-    for adapter in adapters:
-        require_its_base(adapter, model)
-    return model
-
-
-def _open(adapters: Sequence[Adapter | str | Path]) -> list[Adapter]:
+def _open(adapters: Sequence[Adapter | str | Path], model: BaseModel | None) -> list[Adapter]:
     paths = [a for a in adapters if not isinstance(a, Adapter)]
-    loaded = iter(load_all(paths))
+    loaded = iter(load_all(paths, base=model))
     opened = [a if isinstance(a, Adapter) else next(loaded) for a in adapters]
+    if model is not None:
+        for adapter in opened:
+            require_its_base(adapter, model)
     return [a.renamed(a.name.encode("utf-8", "backslashreplace").decode()) for a in opened]
 
 
