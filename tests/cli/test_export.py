@@ -197,3 +197,19 @@ def test_export_imports_nothing_heavy(a: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-c", code, str(a), "--out", str(tmp_path / "out"), "--rank", "1"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_adapters_of_the_two_toys_make_no_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All shapes are equal, so only the names say that one base is needed."""
+    ends = [
+        write_adapter(
+            tmp_path / name, made(0, 1), config={"base_model_name_or_path": f"deltalens/{name}"}
+        )
+        for name in ("toy", "toy-qwen2")
+    ]
+    status, out, err = run(capsys, "export", *ends, "--out", tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert "toy is for the base 'deltalens/toy' and toy-qwen2 for 'deltalens/toy-qwen2'" in err
+    assert not (tmp_path / "out").exists()

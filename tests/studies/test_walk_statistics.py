@@ -110,3 +110,14 @@ def test_a_point_without_scores_has_no_curve() -> None:
     assert said["points"][0]["misaligned"] is None
     assert said["points"][0]["unscored"] == 1
     assert said["verdict"] == "A point has no scored answer: there is no curve to test."
+
+
+def test_the_least_r2_is_never_rounded_up_to_one() -> None:
+    from deltalens.connectivity.features import FeatureLinearity
+    from deltalens.studies.walk.verdict import verdict
+
+    row = FeatureLinearity(
+        t=0.5, layer=0, l2=0.01, r2=0.99967, l2_delta=0.01, r2_delta=0.9, gap_error=0.1,
+        gap_error_pooled=0.1, distance=0.1, n=8, n_no_change=0, n_no_gap=0,
+    )  # fmt: skip
+    assert "is at least 0.999" in verdict((), (), (row,), measured=False)

@@ -17,6 +17,7 @@ from deltalens.io.results import prepare_folder
 if TYPE_CHECKING:
     from deltalens.organisms.kinds import Kind
     from deltalens.organisms.pretrain import PretrainSettings
+    from deltalens.organisms.spec import OrganismSpec
 
 
 def command(
@@ -30,6 +31,9 @@ def command(
     ),
     data_seed: int = typer.Option(0, help="Seed of the data's order, and of nothing else."),
     steps: int | None = typer.Option(None, help="Optimiser steps, the recipe's by default."),
+    fresh: bool = typer.Option(
+        False, "--fresh", help="Replace what training made in --out, whatever it was."
+    ),
     rebuild_base: bool = typer.Option(
         False, "--rebuild-base", help="Make --model again instead (minutes); --init-seed: another."
     ),
@@ -53,8 +57,10 @@ def command(
     spec = OrganismSpec(kind=kind, domain=domain, init_seed=init_seed or 0, data_seed=data_seed)
     if steps is not None:
         spec = replace(spec, steps=steps)
+    base = base_folder(model)
+    _require_the_same(out, spec, base, fresh=fresh)
     prepare_folder(out.parent)
-    print(train_organism(spec, base=base_folder(model), out=out, progress=_progress))
+    print(train_organism(spec, base=base, out=out, progress=_progress))
     return 0
 
 
@@ -100,6 +106,20 @@ def _require_ours(out: Path) -> None:
         raise OutputError(
             f"{shown(out)}: is not empty and was not made by deltalens train; "
             "--out names a new folder"
+        )
+
+
+def _require_the_same(out: Path, spec: OrganismSpec, base: Path, *, fresh: bool) -> None:
+    """Training may be repeated in its folder; another training needs a word from the user."""
+    if fresh or not out.exists() or not any(out.iterdir()):
+        return
+    from deltalens.organisms.base import base_digest
+
+    held = json.loads((out / "provenance.json").read_text()).get("digest")
+    if held != spec.digest(base_digest(base)):
+        raise OutputError(
+            f"{shown(out)}: holds what other settings made; give another --out, or --fresh to "
+            "replace it"
         )
 
 

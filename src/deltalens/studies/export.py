@@ -18,6 +18,7 @@ from deltalens.io.provenance import sha256_file
 from deltalens.io.read import load_all
 from deltalens.io.truncate import Cuts
 from deltalens.io.write import require_options, require_writable, write_adapter
+from deltalens.organisms.toys import other_toy
 
 DEFAULT_T = (0.0, 0.5, 1.0)
 
@@ -121,6 +122,11 @@ def _ends(
     files = [end for end in given if not isinstance(end, Adapter)]
     loaded = iter(_loaded(files, base))
     ends = [end if isinstance(end, Adapter) else next(loaded) for end in given]
+    if len(ends) == 2 and other_toy(ends[0].base_model, ends[1].base_model):
+        raise OptionError(
+            f"{shown(ends[0].name)} is for the base {ends[0].base_model!r} and "
+            f"{shown(ends[1].name)} for {ends[1].base_model!r}; one base is needed"
+        )
     return (base_of(ends[0]), ends[0]) if len(ends) == 1 else (ends[0], ends[1])
 
 

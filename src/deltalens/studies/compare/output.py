@@ -69,12 +69,25 @@ def _answer(document: Mapping[str, Any]) -> str:
     pairs: Sequence[Mapping[str, Any]] = document["pairs"]
     n = sum(len(group) for group in groups)
     shared = sum(p["shared_init"] != "none" for p in pairs)
-    hits = [p for p in pairs if (p["p_holm"]["cosine"] or 1.0) < 0.05]
+    hits = [p for p in pairs if (p["p_holm"]["cosine"] or 1.0) <= 0.05]
     return (
         f"{n} adapters start from {len(groups)} initialisations; {shared} of {len(pairs)} pairs "
-        "share one in some module, and their input-side overlap cannot be interpreted. "
+        f"share one in some module{_input_side(pairs)}. "
         f"{len(hits)} of {len(pairs)} update cosines exceed their null after Holm's correction "
         f"at .05: {_strength(pairs)}."
+    )
+
+
+def _input_side(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """What a shared initialisation means for the input side of those pairs."""
+    shared = [p for p in pairs if p["shared_init"] != "none"]
+    bare = [p for p in shared if p["null_used"].get("overlap") != "bank"]
+    if not shared:
+        return ""
+    if not bare:
+        return ", and a bank ranks their input-side overlap"
+    return ", and their input-side overlap cannot be interpreted" + (
+        "" if len(bare) == len(shared) else f" in {len(bare)} of them, which no bank ranks"
     )
 
 

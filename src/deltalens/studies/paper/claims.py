@@ -212,7 +212,8 @@ def _against_benign(e: Evidence, name: str, measure: str, text: str) -> Claim:
         interval=same.interval,
         null=twin.mean,
         verdict=verdict,
-        note=f"The null is benign twins of the same seed. Other seeds: {_number(other.mean)} "
+        note=f"The null is benign twins of the same seed{_span(twin)}. Other seeds: "
+        f"{_number(other.mean)} "
         f"against {_number(far_twin.mean)} for their twins.{_why(same)}",
         lead=False,
     )
@@ -230,6 +231,12 @@ def _contrast(same: Measured | None, other: Measured | None, *, smaller: bool = 
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3g}"
+
+
+def _span(found: Estimate) -> str:
+    if found.interval is None:
+        return ""
+    return f", which has an interval too ({found.interval[0]:.3f} to {found.interval[1]:.3f})"
 
 
 def _why(found: Estimate) -> str:

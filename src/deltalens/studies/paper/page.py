@@ -37,7 +37,7 @@ def study_page(
     """
     studies = (study, *(other for other, _ in others))
     return Page(
-        title="deltalens: the paper's story on real adapters",
+        title="deltalens: the paper's story on toy organisms",
         question="Narrow bad fine-tunes: shared directions, or only a shared seed?",
         answer=answer(study),
         headline_figure=FigureBlock(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from deltalens.connectivity.features import FeatureLinearity
@@ -88,7 +89,9 @@ def _of_features(features: Sequence[FeatureLinearity]) -> str:
         return ""
     beside = "" if gap is None else f", {gap:.2g} of the distance between the ends"
     flat = (
-        "" if r2 is None else f"; R^2, near 1 wherever base features dominate, is at least {r2:.3g}"
+        ""
+        if r2 is None
+        else f"; R^2, near 1 wherever base features dominate, is at least {_down(r2)}"
     )
     return f"Features leave the line by at most {l2:.2g} of their norm{beside}{flat}."
 
@@ -101,3 +104,8 @@ def largest(values: Sequence[float | None]) -> float | None:
 def smallest(values: Sequence[float | None]) -> float | None:
     """The smallest known value; None without one."""
     return min((v for v in values if v is not None), default=None)
+
+
+def _down(r2: float) -> str:
+    """Three digits, never rounded up to 1."""
+    return f"{math.floor(r2 * 1000) / 1000:g}"

@@ -71,6 +71,8 @@ def lines_section(evidence: LineEvidence, svg: Mapping[str, str]) -> Section:
 def _cell(e: LineEvidence, family: Family, number: numbers.Number) -> str:
     if number is numbers.share_at_the_middle and family.startswith(("across", "factors")):
         return "ends alike"
+    if number is numbers.dip and FAMILIES[family].replicate == "line":
+        return "ends differ"
     found = e.of(family, number)
     if found.mean is None:
         return "not measured"

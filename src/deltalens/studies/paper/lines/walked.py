@@ -48,9 +48,10 @@ def walk_lines(organisms: Organisms, out: Path, *, seed: int, fresh: bool, say: 
     say(f"walking {len(every)} lines of {STEPS} points")
     held = {name: load(folder) for name, folder in organisms.folders.items()}
     model = open_target(organisms.base).load()
-    results = {
-        line: _walk(line, held, model, out / line.name, seed=seed, fresh=fresh) for line in every
-    }
+    results: dict[Line, Result] = {}
+    for i, line in enumerate(every, 1):
+        say(f"[{i:2d}/{len(every)}] {line.family}: {line.label}")
+        results[line] = _walk(line, held, model, out / line.name, seed=seed, fresh=fresh)
     assert isinstance(model, MixingModel)  # ours is; the walks take any `Model`
     ends = [held[name] for name in corners(organisms.entries)]
     return Walked(results, walk_triangle(ends, model))
