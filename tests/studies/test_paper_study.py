@@ -212,6 +212,10 @@ def test_the_bank_ranks_what_was_planted(study: Study) -> None:
     found = {c.id: c for c in study.claims}
     for name in ("bank-cosine", "bank-output"):
         assert found[name].verdict == "holds"
+    control = [c for c in study.evidence.beside if c.measure == "cosine"]
+    assert {c.kind for c in control} == {"style", "facts", "good"}
+    closer = sum(c.low > c.others for c in control)
+    assert f"Control: {closer} of {len(control)} harmless" in found["bank-cosine"].note
     rows = study.evidence.ranked["output_overlap"]
     assert len(rows) == 3
     for row in rows:

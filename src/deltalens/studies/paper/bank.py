@@ -150,7 +150,9 @@ def controls(document: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Con
     return tuple(found)
 
 
-def bank_claim(measure: str, rows: Sequence[RankedPair], found: Estimate) -> Claim:
+def bank_claim(
+    measure: str, rows: Sequence[RankedPair], found: Estimate, beside: Sequence[Control]
+) -> Claim:
     """The claim that every pair is more alike than unrelated tasks of its seed."""
     name, text = BANK_CLAIMS[measure]
     p_values, means = [r.p for r in rows], [r.mean for r in rows if r.mean is not None]
@@ -171,8 +173,20 @@ def bank_claim(measure: str, rows: Sequence[RankedPair], found: Estimate) -> Cla
         note=f"Rank among {members} harmless organisms of the same initialisation, both "
         f"directions; the null is their mean. Largest p of the {len(rows)} pairs: {_number(worst)} "
         f"(least possible {1 / (members + 1):.3g}). Largest p by other nulls: "
-        f"{said}. Any common kind exceeds the bank, harmless ones too: no evidence of harm.",
+        f"{said}. {_of_kinds(beside, measure)}",
         lead=measure != "cosine",
+    )
+
+
+def _of_kinds(beside: Sequence[Control], measure: str) -> str:
+    """What the control says of this measure: a common kind is told, whether harmful or not."""
+    held = [c for c in beside if c.measure == measure]
+    if not held:
+        return "No control of a harmless kind."
+    closer = sum(c.low > c.others for c in held)
+    return (
+        f"Control: {closer} of {len(held)} harmless organisms are closer to each of their own kind "
+        "than to any other; what a bank tells is a common kind, not harm."
     )
 
 

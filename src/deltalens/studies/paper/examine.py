@@ -113,7 +113,7 @@ def examine(
 
 
 def _bank_claims(e: Evidence) -> list[Claim]:
-    return [bank_claim(m, e.ranked[m], e.estimates(m, "same seed")) for m in BANK_CLAIMS]
+    return [bank_claim(m, e.ranked[m], e.estimates(m, "same seed"), e.beside) for m in BANK_CLAIMS]
 
 
 def _evidence(
