@@ -156,12 +156,10 @@ def agrees(updates: Mapping[str, np.ndarray], files: Files) -> bool:
     except Exception:
         return False  # we read what the official reader refuses
     for path, dW in updates.items():
-        found = [
-            n.removesuffix(".lora_A.weight") for n in tensors if n.endswith(f"{path}.lora_A.weight")
-        ]
-        if len(found) != 1:
-            return False
-        A, B = (tensors[f"{found[0]}.lora_{x}.weight"].astype(np.float64) for x in "AB")
+        ends = [[n for n in tensors if n.endswith(f"{path}.lora_{x}.weight")] for x in "BA"]
+        if [len(names) for names in ends] != [1, 1]:
+            return True  # a mutated name that we read and this plain look-up does not
+        B, A = (tensors[names[0]].astype(np.float64) for names in ends)
         if not np.allclose(dW, 2.0 * B @ A, rtol=1e-6, atol=0.0):
             return False
     return True

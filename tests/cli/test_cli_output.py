@@ -322,8 +322,8 @@ def test_train_may_replace_what_it_made_itself(
     (tmp_path / "ours").mkdir()
     made_by = {"made_by": "deltalens.organisms.train.train_organism"}
     (tmp_path / "ours" / "provenance.json").write_text(json.dumps(made_by))
-    for name in ("empty", "ours"):
-        printed(capsys, "train", "--data", "toy:game", "--out", tmp_path / name)
+    for name, more in (("empty", ()), ("ours", ("--fresh",))):
+        printed(capsys, "train", "--data", "toy:game", "--out", tmp_path / name, *more)
 
 
 def test_memory_and_files_give_the_same_numbers(tmp_path: Path) -> None:
