@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deltalens.figures.style import (
-    MUTED,
     PALETTE,
     SMALL,
     WIDTH,
@@ -34,7 +33,6 @@ class PathCurve:
         high: upper end, or empty.
         family: index of the colour.
         dashed: for a curve of another kind in the same colour.
-        published: in grey: somebody else's numbers.
     """
 
     label: str
@@ -44,7 +42,6 @@ class PathCurve:
     high: tuple[float | None, ...] = ()
     family: int = 0
     dashed: bool = False
-    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,18 +108,18 @@ def _panel(ax: Axes, panel: PathPanel, columns: int) -> None:
 
 
 def _curve(ax: Axes, curve: PathCurve, text: str) -> None:
-    colour = MUTED if curve.published else PALETTE[curve.family % len(PALETTE)]
-    style = (0, (4, 3)) if curve.dashed or curve.published else "-"
+    colour = PALETTE[curve.family % len(PALETTE)]
+    style = (0, (4, 3)) if curve.dashed else "-"
     y = [_gap(v) for v in curve.y]
     ax.plot(
         curve.x,
         y,
         color=colour,
-        lw=1.2 if curve.published else 1.6,
+        lw=1.6,
         ls=style,
-        marker="" if curve.published else "o",
+        marker="o",
         ms=3.2,
-        zorder=2 if curve.published else 3,
+        zorder=3,
         label=label(text, 48) if text else None,
     )
     if curve.low and curve.high:

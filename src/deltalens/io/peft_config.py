@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError, UnsupportedAdapterError
+from deltalens.io.fields import flag, number, pattern, text, whole
 
 # Initialisations after which dW is still `scaling * B @ A`.
 _PLAIN_INITS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")
@@ -135,14 +136,14 @@ def lora_settings(config: Mapping[str, Any], where: str) -> LoraSettings:
         warnings.append("lora_alpha is missing from the config; PEFT's default 8 is assumed")
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     return LoraSettings(
-        r=_rank(rank, "r", where),
-        alpha=_number(alpha, "lora_alpha", where),
+        r=whole(rank, "r", where),
+        alpha=number(alpha, "lora_alpha", where),
         rslora=bool(config.get("use_rslora", False)),
-        rank_pattern=_pattern(config, "rank_pattern", _rank, where),
-        alpha_pattern=_pattern(config, "alpha_pattern", _number, where),
+        rank_pattern=pattern(config.get("rank_pattern"), whole, "rank_pattern", where),
+        alpha_pattern=pattern(config.get("alpha_pattern"), number, "alpha_pattern", where),
         init=_init(config, where),
-        base_model=_text(base, "base_model_name_or_path", where),
-        revision=_text(revision, "revision", where),
+        base_model=text(base, "base_model_name_or_path", where),
+        revision=text(revision, "revision", where),
         warnings=tuple(warnings),
         dora=bool(config.get("use_dora")),
         fan_in_fan_out=bool(config.get("fan_in_fan_out")),
@@ -159,10 +160,9 @@ def _require_lora(config: Mapping[str, Any], where: str) -> None:
         raise UnsupportedAdapterError(
             f"{where}: peft_type {shown(method, 60)!r} is not read yet; LORA is"
         )
-    for flag in _FLAGS:
-        value = config.get(flag)
-        if value is not None and not isinstance(value, bool):
-            raise AdapterError(f"{where}: {flag} must be true or false; found {shown(value)!r}")
+    for name in _FLAGS:
+        if config.get(name) is not None:
+            flag(config[name], name, where)
     for name, meaning in _UNREAD.items():
         if config.get(name):
             raise UnsupportedAdapterError(f"{where}: {meaning} ({name}) is not read; LoRA is")
@@ -229,38 +229,3 @@ def _warnings(config: Mapping[str, Any]) -> list[str]:
     if unknown:
         warnings.append(f"config fields not known here and ignored: {shown(', '.join(unknown))}")
     return warnings
-
-
-def _rank(value: object, name: str, where: str) -> int:
-    if type(value) is not int or value < 1:
-        raise AdapterError(
-            f"{where}: {name} must be a whole number from 1 up; found {shown(value)!r}"
-        )
-    return value
-
-
-def _number(value: object, field: str, where: str) -> float:
-    if type(value) in (int, float):
-        try:
-            number = float(cast("float", value))
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-    raise AdapterError(f"{where}: {field} must be a finite number; found {shown(value, 60)!r}")
-
-
-def _text(value: object, field: str, where: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise AdapterError(f"{where}: {field} must be text or null; found {shown(value, 60)!r}")
-
-
-def _pattern(config: Mapping[str, Any], field: str, check: Any, where: str) -> dict[str, Any]:
-    value = config.get(field)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise AdapterError(f"{where}: {field} must be an object; found {type(value).__name__}")
-    items = cast("dict[str, object]", value)
-    return {key: check(item, f"{field}[{shown(key, 60)!r}]", where) for key, item in items.items()}

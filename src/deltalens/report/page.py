@@ -18,6 +18,11 @@ class Missing:
 Cell = str | int | float | Missing | None
 
 
+def or_missing(value: Cell, reason: str | None) -> Cell:
+    """The value, or why there is none."""
+    return Missing(reason or "undefined") if value is None else value
+
+
 @dataclass(frozen=True)
 class Claim:
     """One row of the claims table; the fields are those of `summary.json`, and a wording.

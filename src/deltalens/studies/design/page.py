@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deltalens.report.page import Cell, FigureBlock, Missing, Section, TableBlock
+from deltalens.report.page import Cell, FigureBlock, Section, TableBlock, or_missing
 
 
 def design_sections(document: Mapping[str, Any], svg: Mapping[str, str]) -> tuple[Section, ...]:
@@ -30,10 +30,11 @@ def design_sections(document: Mapping[str, Any], svg: Mapping[str, str]) -> tupl
     first = Section(
         "Seed, task, harm, style", (design["model"], *design["notes"]), (*blocks, table)
     )
-    return (first, *_agreement(design["agreement"]))
+    return (first, *agreement_sections(design["agreement"]))
 
 
-def _agreement(rows: Sequence[Mapping[str, Any]]) -> tuple[Section, ...]:
+def agreement_sections(rows: Sequence[Mapping[str, Any]]) -> tuple[Section, ...]:
+    """Second-order agreement, a row two seeds and a measure; nothing where there is none."""
     if not rows:
         return ()
     cells = tuple(
@@ -41,7 +42,7 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> tuple[Section, ...]:
             row["measure"],
             f"{row['seed_a']} and {row['seed_b']}",
             row["n_tasks"],
-            *(_or(row[name], row["reason"]) for name in ("correlation", "p", "p_smallest")),
+            *(or_missing(row[name], row["reason"]) for name in ("correlation", "p", "p_smallest")),
         )
         for row in rows
     )
@@ -60,14 +61,10 @@ def _row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         row["measure"],
         row["term"],
-        _or(row["estimate"], why),
-        _or(low, why),
-        _or(high, why),
-        _or(row["p"], why),
-        _or(row["p_holm"], why),
-        _or(row["r2"], "no spread between pairs"),
+        or_missing(row["estimate"], why),
+        or_missing(low, why),
+        or_missing(high, why),
+        or_missing(row["p"], why),
+        or_missing(row["p_holm"], why),
+        or_missing(row["r2"], "no spread between pairs"),
     )
-
-
-def _or(value: float | None, reason: str) -> Cell:
-    return Missing(reason) if value is None else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deltalens.report.page import Cell, FigureBlock, Missing, Section, TableBlock
+from deltalens.report.page import Cell, FigureBlock, Section, TableBlock, or_missing
 
 _SHOWN = ("cosine", "overlap", "output_overlap", "pc_cosine", "angle_deg")
 _FEW_ROWS, _FEW_TESTS = 200, 120
@@ -41,14 +41,14 @@ def _mean(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         f"{row['a']} - {row['b']}{seeds}{tasks}",
         row["measure"],
-        _or(row["mean"], why),
-        _or(low, why),
-        _or(high, why),
+        or_missing(row["mean"], why),
+        or_missing(low, why),
+        or_missing(high, why),
         row["n_runs"],
         row["n_pairs"],
         row["null"] or "none",
-        _or(row["null_mean"], no_null),
-        _or(row["p_holm"], no_null),
+        or_missing(row["null_mean"], no_null),
+        or_missing(row["p_holm"], no_null),
         row["verdict"],
     )
 
@@ -94,15 +94,11 @@ def _test(test: Mapping[str, Any]) -> tuple[Cell, ...]:
         test["test"],
         test["measure"],
         f"{test['compared']}, {test['seeds']} seed",
-        _or(test["statistic"], why),
-        _or(test["p"], why),
-        _or(test["p_smallest"], why),
-        _or(test["p_adjusted"], why),
-        _or(test["p_smallest_adjusted"], why),
-        _or(test["p_fdr"], "not part of the paper's tests"),
+        or_missing(test["statistic"], why),
+        or_missing(test["p"], why),
+        or_missing(test["p_smallest"], why),
+        or_missing(test["p_adjusted"], why),
+        or_missing(test["p_smallest_adjusted"], why),
+        or_missing(test["p_fdr"], "not part of the paper's tests"),
         f"{test['correction']}: {test['family']}",
     )
-
-
-def _or(value: float | None, reason: str) -> Cell:
-    return Missing(reason) if value is None else value

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deltalens.report.page import Cell, Missing, Section, TableBlock
+from deltalens.report.page import Cell, Missing, Section, TableBlock, or_missing
 from deltalens.stats.normal import upper_tail, z_score
 from deltalens.stats.resample import monte_carlo_p
 from deltalens.studies.compare.rows import SMALLER_IS_ALIKE
@@ -227,8 +227,7 @@ def bank_section(
 
 def _cells(row: RankedPair) -> tuple[Cell, ...]:
     span = Missing(row.reason) if row.low is None else f"{row.low:.3f} to {row.high:.3f}"
-    mean = Missing(row.reason) if row.mean is None else row.mean
-    p = Missing(row.reason) if row.p is None else row.p
+    mean, p = or_missing(row.mean, row.reason), or_missing(row.p, row.reason)
     others = (_small(row.others[name]) for name in _OTHERS)
     return (f"{row.a} - {row.b}", row.measure, row.value, mean, span, p, *others)
 

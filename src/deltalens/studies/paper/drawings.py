@@ -155,7 +155,7 @@ def paper_variant(study: Study) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for measure, title in LAYER_PLOTS.values():
         by_pair = layer_values(study.comparison, measure)
-        found = over_layers([by_pair[frozenset(pair)] for pair in pairs])
+        found = over_layers([by_pair.get(frozenset(pair), {}) for pair in pairs])
         ours = study.estimates(measure, "same seed")
         here = "undefined" if ours.mean is None else f"{ours.mean:.3g}"
         if ours.standard_error is not None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from deltalens.core.result import Result
 from deltalens.stats.resample import PairMean, jackknife_pairs
-from deltalens.studies.compare.rows import ModuleRow, PairRow
+from deltalens.studies.compare.rows import PairRow
+from deltalens.studies.groups.layers import LayerValues
+from deltalens.studies.groups.layers import layer_values as by_layer
 from deltalens.studies.paper.relations import Related, Relation
 
 _BETWEEN = ("benign twin, same seed", "benign twin, other seed")
@@ -105,34 +107,14 @@ def _by_task(
     return {pair: float(np.mean(v)) if v else None for pair, v in grouped.items()}
 
 
-def layer_values(result: Result, measure: str) -> dict[frozenset[str], dict[int, float]]:
-    """One measure of every pair in every layer: the mean over the layer's modules.
+def layer_values(result: Result, measure: str) -> LayerValues:
+    """One measure of every pair in every layer, as `groups.layers` has it.
 
     Args:
         result: a comparison, its rows against the base included.
         measure: named as in the document; `cosine` means the layer's mean update cosine.
     """
-    side, name = _row_name(measure)
-    collected: dict[frozenset[str], dict[int, list[float]]] = {}
-    rows: Sequence[ModuleRow] = result.tables["modules"]
-    for row in rows:
-        if row.measure == name and row.side == side and row.layer is not None:
-            layers = collected.setdefault(frozenset((row.a, row.b)), {})
-            values = layers.setdefault(row.layer, [])
-            if row.value is not None:
-                values.append(row.value)
-    return {
-        pair: {layer: float(np.mean(v)) for layer, v in layers.items() if v}
-        for pair, layers in collected.items()
-    }
-
-
-def _row_name(measure: str) -> tuple[str, str]:
-    if measure in ("cosine", "layer_cosine"):
-        return "both", "cosine"
-    if measure.startswith("output_"):
-        return "output", measure.removeprefix("output_")
-    return "input", measure
+    return by_layer(result, (measure,))[measure]
 
 
 def layer_estimates(

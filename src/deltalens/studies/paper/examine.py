@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,9 +12,9 @@ from deltalens.core.result import Result
 from deltalens.io.provenance import provenance
 from deltalens.io.read import load
 from deltalens.organisms.roster import bank_specs
-from deltalens.stats.agreement import Agreement
 from deltalens.studies.compare.rows import PairRow
 from deltalens.studies.compare.study import compare
+from deltalens.studies.design.agreement import AgreementRow
 from deltalens.studies.paper.agreement import agreements
 from deltalens.studies.paper.appendix.section import Appendix, appendix
 from deltalens.studies.paper.bank import BANK_CLAIMS, bank_claim, controls, rank_pairs
@@ -49,7 +49,7 @@ class Study:
     walked: Walked
     line_evidence: LineEvidence
     appendix: Appendix
-    agreement: Mapping[str, Agreement]
+    agreement: Sequence[AgreementRow]
     claims: tuple[Claim, ...]
     provenance: dict[str, object]
 

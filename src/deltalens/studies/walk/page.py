@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deltalens.core.result import Result
-from deltalens.report.page import Cell, FigureBlock, Missing, Page, Section, TableBlock
+from deltalens.report.page import Cell, FigureBlock, Page, Section, TableBlock, or_missing
 from deltalens.studies.walk.rows import RateRow
 from deltalens.studies.walk.statistics import EXACT_MEAN, THESE
 from deltalens.studies.walk.verdict import DISCLAIMER
@@ -67,9 +67,9 @@ def _barriers(result: Result) -> Section:
             row.target,
             row.value,
             row.at,
-            _or(row.null_mean, row.reason),
-            _or(row.p, row.reason),
-            _or(row.p_holm, row.reason or "not part of the corrected family"),
+            or_missing(row.null_mean, row.reason),
+            or_missing(row.p, row.reason),
+            or_missing(row.p_holm, row.reason or "not part of the corrected family"),
         )
         for row in result.tables.get("barriers", ())
     )
@@ -88,8 +88,8 @@ def _barriers(result: Result) -> Section:
 def _intervals(result: Result) -> Section:
     shown = [row for row in result.tables["rates"] if not _exact(row)]
     rows = tuple(
-        (row.t, row.measure, row.target, row.rate, _or(row.low, row.reason),
-         _or(row.high, row.reason), row.n)
+        (row.t, row.measure, row.target, row.rate, or_missing(row.low, row.reason),
+         or_missing(row.high, row.reason), row.n)
         for row in shown
     )  # fmt: skip
     needed = dict.fromkeys(
@@ -113,8 +113,8 @@ def _exact(row: RateRow) -> bool:
 
 def _differences(result: Result) -> Section:
     rows = tuple(
-        (row.t, row.measure, row.difference, _or(row.low, row.reason), _or(row.high, row.reason),
-         _or(row.p, row.reason), row.n)
+        (row.t, row.measure, row.difference, or_missing(row.low, row.reason),
+         or_missing(row.high, row.reason), or_missing(row.p, row.reason), row.n)
         for row in result.tables["differences"]
     )  # fmt: skip
     columns = ("t", "measure", "difference", "low", "high", "p", "questions")
@@ -148,10 +148,6 @@ def _layer(layer: Mapping[str, Any]) -> tuple[Cell, ...]:
     why = fit["reason"] or "the error is 0"
     return (
         layer["layer"], layer["l2"], layer["l2_delta"], layer["gap_error"], layer["r2"],
-        layer["r2_delta"], layer["distance"], _or(fit["E_max"], why), _or(fit["floor"], why),
-        _or(fit["misfit"], why),
+        layer["r2_delta"], layer["distance"],
+        *(or_missing(fit[name], why) for name in ("E_max", "floor", "misfit")),
     )  # fmt: skip
-
-
-def _or(value: float | None, reason: str | None) -> Cell:
-    return Missing(reason or "undefined") if value is None else value

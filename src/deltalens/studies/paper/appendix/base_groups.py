@@ -14,7 +14,7 @@ from deltalens.figures.boxes import Boxes, boxes_figure
 from deltalens.figures.groups import Group
 from deltalens.organisms.roster import RosterEntry
 from deltalens.report.page import Cell as Shown
-from deltalens.report.page import Missing, TableBlock
+from deltalens.report.page import TableBlock, or_missing
 from deltalens.studies.groups.cells import Cell
 from deltalens.studies.groups.layers import layer_values
 from deltalens.studies.groups.paper import CAVEAT, paper_tests
@@ -133,4 +133,4 @@ def base_table(found: BaseGroups) -> TableBlock:
 
 
 def _p(value: float | None, test: GroupTest) -> Shown:
-    return Missing(test.reason or "this test states none") if value is None else value
+    return or_missing(value, test.reason or "this test states none")

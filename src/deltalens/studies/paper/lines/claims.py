@@ -96,10 +96,7 @@ def _no_barrier(e: LineEvidence) -> Claim:
         same,
         claimed=None,
         null=0.0,
-        verdict=both(
-            bounded_runs(same.values, same.interval, _BARRIER),
-            bounded_runs(other.values, other.interval, _BARRIER),
-        ),
+        verdict=_stay_under(same, other, _BARRIER),
         note=f"Largest dip under the line between the ends; holds if it stays under {_BARRIER}. "
         f"Other seeds: {_number(other.mean)}. In the triangle of three the largest dip under the "
         f"plane {e.triangle.largest_dip():.3f}. The published curves, {published.ANSWERS} answers "
@@ -139,10 +136,7 @@ def _near_line(e: LineEvidence) -> Claim:
         same,
         claimed=published.largest_l2(),
         null=twin.mean,
-        verdict=both(
-            bounded_runs(same.values, same.interval, _NEAR_LINE),
-            bounded_runs(other.values, other.interval, _NEAR_LINE),
-        ),
+        verdict=_stay_under(same, other, _NEAR_LINE),
         note="Largest normalised L2 on the path, mean over layers; holds if it stays under "
         f"{_NEAR_LINE}; the null is the way to a benign twin. Other seeds: {_number(other.mean)}. "
         f"The ends are {_number(apart.mean)} of the norm apart: over that distance the error is "
@@ -197,6 +191,13 @@ def _opposite(verdict: Verdict) -> Verdict:
     if verdict == "holds":
         return "does not hold"
     return "holds" if verdict == "does not hold" else verdict
+
+
+def _stay_under(same: Estimate, other: Estimate, bound: float) -> Verdict:
+    return both(
+        bounded_runs(same.values, same.interval, bound),
+        bounded_runs(other.values, other.interval, bound),
+    )
 
 
 def _close_to_one(found: Estimate) -> Verdict:
