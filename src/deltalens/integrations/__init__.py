@@ -1,0 +1,1 @@
+"""deltalens inside the field's evaluation and serving tools; one folder or file a tool."""

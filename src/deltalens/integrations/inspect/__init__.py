@@ -1,0 +1,1 @@
+"""Tasks, scorers and a model provider for Inspect AI."""

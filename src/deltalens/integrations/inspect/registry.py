@@ -1,0 +1,1 @@
+"""What Inspect AI finds through its entry point."""

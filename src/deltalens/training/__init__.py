@@ -1,0 +1,1 @@
+"""Fine-tuning any transformers causal language model on a user's chat data with PEFT LoRA."""
