@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 
-.PHONY: setup check test reproduce calibration benchmark format clean
+.PHONY: setup check test reproduce calibration smollm2 benchmark format clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ calibration: setup
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m deltalens.studies.calibration \
 	  --organisms reproduction/calibration/organisms \
 	  --covariances reproduction/calibration/inputs.safetensors --docs docs
+
+# The study on a real small chat model: about 50 CPU-minutes; examples/smollm2/output holds what it gave.
+smollm2: setup
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python examples/smollm2/study.py reproduction/smollm2
 
 benchmark: setup
 	$(BIN)/python benchmarks/compare_8b.py

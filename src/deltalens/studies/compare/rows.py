@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deltalens.core.subspace import Side
 
@@ -20,9 +21,16 @@ SUBSPACE_MEASURES: Mapping[str, tuple[Side, str]] = {
 }
 COSINES = ("cosine", "layer_cosine")
 MEASURES = (*COSINES, *SUBSPACE_MEASURES)
+WEIGHTED = "activation_cosine"  # where covariances were given
 INPUT_SIDE = tuple(name for name, (side, _) in SUBSPACE_MEASURES.items() if side == "input")
 # More alike means a smaller angle; every other measure grows.
 SMALLER_IS_ALIKE = frozenset({"angle_deg", "output_angle_deg"})
+
+
+def measured(pairs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The measures that these pairs' documents have, the activation-weighted cosine last."""
+    weighted = any(pair.get(WEIGHTED) is not None for pair in pairs)
+    return (*MEASURES, WEIGHTED) if weighted else MEASURES
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from deltalens.figures.coefficients import (
     Effect,
     coefficients_figure,
 )
+from deltalens.studies.compare.rows import WEIGHTED
 from deltalens.studies.design.effects import INTERCEPT
 
 PANELS = (
     ("cosine", "Update cosine"),
     ("overlap", "Input overlap"),
     ("output_overlap", "Output overlap"),
+    (WEIGHTED, "Activation-weighted cosine"),
 )
 
 
@@ -31,9 +33,11 @@ def design_figures(result: Result) -> dict[str, Figure]:
     terms = tuple(
         r["term"] for r in rows if r["measure"] == PANELS[0][0] and r["term"] != INTERCEPT
     )
+    there = {row["measure"] for row in rows}
     panels = tuple(
         CoefficientPanel(title, tuple(_effect(rows, measure, term) for term in terms))
         for measure, title in PANELS
+        if measure in there
     )
     text = (
         f"Lines: 95 % intervals by a jackknife over {design['n_units']} {design['unit']}s; "

@@ -10,7 +10,7 @@ import numpy as np
 
 from deltalens.core.result import LazyTables, Result
 from deltalens.stats.multiplicity import holm
-from deltalens.studies.compare.rows import MEASURES
+from deltalens.studies.compare.rows import measured
 from deltalens.studies.design.agreement import agreement_rows
 from deltalens.studies.design.effects import INTERCEPT, Effect, effects
 from deltalens.studies.design.regressors import MODEL, Regressors
@@ -47,7 +47,7 @@ def with_design(result: Result, design: Design, names: Sequence[str]) -> Result:
     """
     pairs = {frozenset((p["a"], p["b"])): p for p in result.document["pairs"]}
     chosen = [pairs[frozenset((names[i], names[j]))] for i, j in design.found.pairs]
-    rows = [row for measure in MEASURES for row in _rows(design, measure, chosen)]
+    rows = [row for measure in measured(chosen) for row in _rows(design, measure, chosen)]
     seed: int = result.provenance["settings"]["seed"]
     agreement = agreement_rows(design.table.levels, names, pairs, seed=seed)
     document = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from deltalens.report.page import Cell, FigureBlock, Section, TableBlock, or_missing
 
-_SHOWN = ("cosine", "overlap", "output_overlap", "pc_cosine", "angle_deg")
+_SHOWN = ("cosine", "activation_cosine", "overlap", "output_overlap", "pc_cosine", "angle_deg")
 _FEW_ROWS, _FEW_TESTS = 200, 120
 
 

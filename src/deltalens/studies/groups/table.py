@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deltalens.stats.multiplicity import holm
-from deltalens.studies.compare.rows import MEASURES
+from deltalens.studies.compare.rows import measured
 from deltalens.studies.groups.cells import Cell
 from deltalens.studies.groups.layers import LayerValues
 from deltalens.studies.groups.means import against_null, cell_mean
@@ -26,7 +26,7 @@ def group_rows(
     """A row a cell and measure; a group of one adapter has rows that say what it lacks."""
     document = {frozenset((p["a"], p["b"])): p for p in pairs}
     rows: list[GroupRow] = []
-    for measure in MEASURES:
+    for measure in measured(pairs):
         each = [_row(cell, measure, _of(cell, document), tasks) for cell in found]
         family = f"{measure} of every group comparison"
         adjusted = holm([row.p for row in each], family=family).p

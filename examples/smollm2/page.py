@@ -1,0 +1,225 @@
+"""The study's page, tables and figures, from what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from behaviour import LINES
+from geometry import relation
+from words import answer, differences, lessons
+
+from deltalens.figures.coefficients import (
+    CoefficientPanel,
+    Coefficients,
+    Effect,
+    coefficients_figure,
+)
+from deltalens.figures.curves import PathCurve, PathPanel, curves_figure
+from deltalens.figures.output import save, to_svg
+from deltalens.report.html import write
+from deltalens.report.page import Cell, FigureBlock, Page, Section, TableBlock, or_missing
+
+MEASURES = {
+    "cosine": "Update cosine",
+    "activation_cosine": "Activation-weighted cosine",
+    "overlap": "Input overlap",
+    "output_overlap": "Output overlap",
+}
+Document = Mapping[str, Any]
+
+
+def write_page(measured: Path, out: Path, provenance: Document) -> Path:
+    """Write `report.html`, `tables/*.csv`, `figures/` and `provenance.json`."""
+    held = {path.stem: json.loads(path.read_text()) for path in sorted(measured.glob("*.json"))}
+    compare = held["compare"]
+    tables = {
+        "effects": _effects(compare),
+        "groups": _groups(compare),
+        "bank": _bank(held["bank"]),
+        "preferences": _preferences(held["preferences"]),
+        "lines": _lines(held),
+        "toy-and-real": differences(compare, held["bank"], held),
+    }
+    figures = {"effects": _effects_figure(compare), "lines": _lines_figure(held)}
+    for name, table in tables.items():
+        _write_csv(table, out / "tables" / f"{name}.csv")
+    for name, figure in figures.items():
+        save(figure, out / "figures", name, formats=("svg", "png"))
+    svg = {name: to_svg(figure) for name, figure in figures.items()}
+    (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    return write(_page(held, tables, svg, provenance), out / "report.html")
+
+
+def _page(
+    held: Mapping[str, Document],
+    tables: Mapping[str, TableBlock],
+    svg: Mapping[str, str],
+    provenance: Document,
+) -> Page:
+    return Page(
+        title="SmolLM2: seed, style or trait?",
+        question="Six kinds of advice taught to a real chat model: what do the updates share, and "
+        "is it the seed, the style or the trait?",
+        answer=answer(held["compare"]),
+        headline_figure=FigureBlock(
+            title="How much more alike two adapters are that share one thing",
+            svg=svg["effects"],
+            alt="Effects of seed, task, absurdity and style on four measures, with intervals",
+        ),
+        disclaimer="Dequantised SmolLM2-135M with harmless stand-ins: absurd advice, sensible "
+        "advice in the same sentence frames, and twenty unrelated tasks. One small model.",
+        lead=(Section("The effects", (held["compare"]["design"]["model"],), (tables["effects"],)),),
+        sections=(
+            Section("Where the toy's story holds, and where not", lessons(held),
+                    (tables["toy-and-real"],)),
+            Section("Groups", tuple(held["compare"]["group_notes"]), (tables["groups"],)),
+            Section(
+                "Against a bank of unrelated tasks",
+                ("Advice of the first seed, ranked among the unrelated tasks of that seed.",),
+                (tables["bank"],),
+            ),
+            Section(
+                "What they do",
+                ("Mean preference for the absurd one of two given answers (per token, .5: none).",),
+                (tables["preferences"],),
+            ),
+            Section("Lines", (), (FigureBlock(svg=svg["lines"], alt="Preference along lines"),
+                                  tables["lines"])),
+        ),
+        provenance=provenance,
+    )  # fmt: skip
+
+
+def _effects(compare: Document) -> TableBlock:
+    design = compare["design"]
+    rows = tuple(
+        (
+            row["measure"], row["term"], or_missing(row["estimate"], row["reason"]),
+            *(or_missing(end, row["reason"]) for end in row["interval"] or (None, None)),
+            or_missing(row["p_holm"], "the level, not an effect"),
+        )
+        for row in design["effects"]
+        if row["measure"] in MEASURES
+    )  # fmt: skip
+    caption = f"95 % intervals: jackknife over {design['n_units']} tasks. Harm stands for absurd."
+    columns = ("measure", "two adapters share", "more alike by", "low", "high", "p, Holm")
+    return TableBlock(columns, rows, caption)
+
+
+def _groups(compare: Document) -> TableBlock:
+    rows = tuple(
+        (
+            row["measure"], f"{row['a']} - {row['b']}", f"{row['seeds']} seed",
+            f"{row['tasks']} task", or_missing(row["mean"], row["reason"]),
+            *(or_missing(end, row["reason"]) for end in row["interval"] or (None, None)),
+            row["n_pairs"], or_missing(row["null_mean"], row["null_reason"]), row["null"] or "none",
+        )
+        for row in compare["groups"]
+        if row["measure"] in MEASURES
+    )  # fmt: skip
+    columns = (
+        "measure", "groups", "seeds", "tasks", "mean", "low", "high", "pairs", "null", "which",
+    )  # fmt: skip
+    return TableBlock(columns, rows, "Intervals delete one task with all its pairs.")
+
+
+def _bank(bank: Document) -> TableBlock:
+    rows: list[tuple[Cell, ...]] = []
+    for pair in bank["pairs"]:
+        one, two = (pair[end].rpartition("-s")[0] for end in ("a", "b"))
+        cells: list[Cell] = [f"{one} - {two}", relation(one, two)]
+        for measure in ("cosine", "output_overlap", "overlap"):
+            null = (pair["nulls"].get("bank") or {}).get(measure)
+            used = pair["null_used"].get(measure) == "bank"
+            why = "no bank for this pair"
+            cells += [
+                or_missing(pair[measure], "undefined"),
+                or_missing(null["high"] if null else None, why),
+                or_missing(pair["p"][measure] if used else None, why),
+            ]
+        rows.append(tuple(cells))
+    named = [
+        f"{measure}{part}"
+        for measure in ("cosine", "output overlap", "input overlap")
+        for part in ("", ", largest of the bank", ", rank p")
+    ]
+    return TableBlock(("pair", "relation", *named), tuple(rows))
+
+
+def _preferences(held: Document) -> TableBlock:
+    places = [(words, domain) for words in held for domain in held[words]["base"]]
+    rows = tuple(
+        (name, *(held[words][name][domain] for words, domain in places)) for name in held["trained"]
+    )
+    return TableBlock(("adapter", *(f"{d}, {w} words" for w, d in places)), rows)
+
+
+def _lines(held: Mapping[str, Document]) -> TableBlock:
+    rows = tuple(
+        (line.title, "given answers", p["t"], p["misaligned"])
+        for line in LINES
+        for p in held[f"walk-{line.name}"]["points"]
+    ) + tuple(
+        (LINES[0].title, "sampled, rules", p["t"], p["misaligned"])
+        for p in held["walk-sampled"]["points"]
+    )
+    return TableBlock(("line", "judged by", "t", "absurd"), rows, reason="not measured")
+
+
+def _effects_figure(compare: Document) -> Any:
+    rows = compare["design"]["effects"]
+    terms = tuple(
+        r["term"] for r in rows if r["measure"] == "cosine" and r["term"] != "nothing shared"
+    )
+    held = {(r["measure"], r["term"]): r for r in rows}
+    panels = tuple(
+        CoefficientPanel(title, tuple(_effect(held[measure, term]) for term in terms))
+        for measure, title in MEASURES.items()
+    )
+    said = tuple(term.replace("harmful", "absurd").replace("harmless", "not absurd").replace(
+        "harm", "absurdity") for term in terms)  # fmt: skip
+    text = f"95 % intervals by a jackknife over {compare['design']['n_units']} tasks."
+    return coefficients_figure(Coefficients(said, panels, "more alike by", text))
+
+
+def _effect(row: Document) -> Effect:
+    interval = None if row["interval"] is None else (row["interval"][0], row["interval"][1])
+    return Effect(row["estimate"], interval)
+
+
+def _lines_figure(held: Mapping[str, Document]) -> Any:
+    curves = tuple(
+        PathCurve(
+            line.title, *_points(held[f"walk-{line.name}"]), family=i, dashed=line.path != "linear"
+        )
+        for i, line in enumerate(LINES)
+    )
+    one = (PathCurve("sampled, judged by rules", *_points(held["walk-sampled"])),)
+    panels = (
+        PathPanel("Preference for absurd answers", "t", "mean preference", curves, (0, 1)),
+        PathPanel(LINES[0].title, "t", "absurd answers", one, (0, 1)),
+    )
+    return curves_figure(panels, height=3.2)
+
+
+def _points(walk: Document) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
+    points: Sequence[Document] = walk["points"]
+    return tuple(p["t"] for p in points), tuple(p["misaligned"] for p in points)
+
+
+def _write_csv(table: TableBlock, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(table.columns)
+        lines.writerows([_plain(cell) for cell in row] for row in table.rows)
+
+
+def _plain(cell: Cell) -> str | int | float:
+    if isinstance(cell, float):
+        return float(f"{cell:.6g}")
+    return cell if isinstance(cell, str | int) else ""

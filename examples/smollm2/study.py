@@ -1,0 +1,84 @@
+"""Seed, style or trait? The whole study on a real small chat model, about 50 CPU-minutes.
+
+    make smollm2                                   # or: python examples/smollm2/study.py FOLDER
+
+Thirty-three adapters are trained with `deltalens train`, compared, ranked and walked between; the
+page, tables and figures go to `output/` beside this file. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from behaviour import LINES, means, preferred, sampled, walked
+from fleet import TWO_SEEDS, Run, runs, train
+from geometry import compared, covariances, ranked
+from page import write_page
+from prepare import NAME, prepare
+from tasks import write_questions
+
+from deltalens.behaviour.questions import read_questions
+from deltalens.core.result import Result
+from deltalens.io.provenance import sha256_file, versions
+
+HERE = Path(__file__).parent
+
+
+def study(folder: Path) -> Path:
+    """Everything, in the order of the page; gives the page's path."""
+    base = prepare(folder / "base")
+    every = runs()
+    for i, run in enumerate(every, 1):
+        print(f"{i}/{len(every)} {train(run, base, folder).name}", file=sys.stderr, flush=True)
+    weights = covariances(base, folder)
+    measured = folder / "measured"
+    measured.mkdir(exist_ok=True)
+    _once(measured / "compare.json", lambda: _document(compared(every, folder, weights)))
+    _once(measured / "bank.json", lambda: _document(ranked(every, folder, weights)))
+    questions = write_questions(folder / "questions.yaml")
+    _once(measured / "preferences.json", lambda: _preferences(every, base, folder, questions))
+    for line in LINES:
+        _once(measured / f"walk-{line.name}.json",
+              lambda line=line: _document(walked(line, base, folder, questions)))  # fmt: skip
+    _once(
+        measured / "walk-sampled.json",
+        lambda: _document(sampled(LINES[0], base, folder, questions, HERE / "rules.yaml")),
+    )
+    return write_page(measured, HERE / "output", provenance(every, folder))
+
+
+def provenance(every: tuple[Run, ...], folder: Path) -> dict[str, Any]:
+    """The base, the adapters' weights and the versions behind the numbers."""
+    adapters = {
+        run.name: sha256_file(folder / "adapters" / run.name / "adapter_model.safetensors")
+        for run in every
+    }
+    origin = json.loads((folder / "base" / "origin.json").read_text())
+    return {"model": NAME, "base": origin, "adapters_sha256": adapters, "versions": versions()}
+
+
+def _preferences(
+    every: tuple[Run, ...], base: Path, folder: Path, questions: Path
+) -> dict[str, Any]:
+    asked = read_questions(questions)
+    found = preferred([run for run in every if run.task in TWO_SEEDS], base, folder, asked)
+    return {words: means(found, asked, words) for words in ("trained", "new")}
+
+
+def _document(result: Result) -> dict[str, Any]:
+    return json.loads(result.to_json())
+
+
+def _once(path: Path, make: Any) -> None:
+    """Measure, unless it is measured."""
+    if path.is_file():
+        return
+    print(path.stem, file=sys.stderr, flush=True)
+    path.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(study(Path(sys.argv[1] if len(sys.argv) > 1 else "reproduction/smollm2")))
