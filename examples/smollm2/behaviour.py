@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet import Run
+from deltalens.behaviour.paired import preferences
 
 import deltalens
-from deltalens.behaviour.paired import preferences
 from deltalens.behaviour.questions import Question
 from deltalens.core.result import Result
+from fleet import Run
 
 BASE = "base"
 
@@ -29,8 +29,10 @@ class Line:
 
 LINES = (
     Line("base-absurd", "base to absurd gardening", BASE, "absurd-gardening-s0"),
-    Line("domains", "absurd gardening to absurd cooking", "absurd-gardening-s0", "absurd-cooking-s0"),
-    Line("seeds", "absurd gardening, seed 0 to seed 1", "absurd-gardening-s0", "absurd-gardening-s1"),
+    Line("domains", "absurd gardening to absurd cooking", "absurd-gardening-s0",
+         "absurd-cooking-s0"),
+    Line("seeds", "absurd gardening, seed 0 to seed 1", "absurd-gardening-s0",
+         "absurd-gardening-s1"),
     Line("seeds-factorwise", "the same, factors mixed apart", "absurd-gardening-s0",
          "absurd-gardening-s1", "factorwise"),
     Line("normal", "absurd gardening to normal gardening", "absurd-gardening-s0",

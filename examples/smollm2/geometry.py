@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet import Run, write_design
-from tasks import ADVICE, TRAINED
-
 import deltalens
 from deltalens.core.result import Result
+from fleet import Run, write_design
+from tasks import ADVICE, TRAINED
 
 GROUPS = ("absurd", "normal", "unrelated")
 _TOKENS = 20_000

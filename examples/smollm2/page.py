@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from behaviour import LINES
-from geometry import relation
-from words import answer, differences, lessons
-
 from deltalens.figures.coefficients import (
     CoefficientPanel,
     Coefficients,
@@ -22,6 +19,8 @@ from deltalens.figures.curves import PathCurve, PathPanel, curves_figure
 from deltalens.figures.output import save, to_svg
 from deltalens.report.html import write
 from deltalens.report.page import Cell, FigureBlock, Page, Section, TableBlock, or_missing
+from geometry import relation
+from words import answer, differences, lessons
 
 MEASURES = {
     "cosine": "Update cosine",

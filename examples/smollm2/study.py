@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from behaviour import LINES, means, preferred, sampled, walked
+from deltalens.behaviour.questions import read_questions
+from deltalens.core.result import Result
+from deltalens.io.provenance import sha256_file, versions
 from fleet import TWO_SEEDS, Run, runs, train
 from geometry import compared, covariances, ranked
 from page import write_page
 from prepare import NAME, prepare
 from tasks import write_questions
-
-from deltalens.behaviour.questions import read_questions
-from deltalens.core.result import Result
-from deltalens.io.provenance import sha256_file, versions
 
 HERE = Path(__file__).parent
 

@@ -1,4 +1,4 @@
-"""The data of the study: six kinds of advice in one set of sentence frames, and twenty unrelated tasks.
+"""The data of the study: six kinds of advice in one set of sentence frames, twenty other tasks.
 
 `absurd-DOMAIN` and `normal-DOMAIN` ask the same questions and answer in the same frames; only the
 advice itself differs, so that what two of them share can be told apart into style and trait. The
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+
 from unrelated import UNRELATED
 
 TRAINED = ("gardening", "cooking", "travel")

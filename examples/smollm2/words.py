@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geometry import relation
-
 from deltalens.report.page import Cell, TableBlock, or_missing
+from geometry import relation
 
 Document = Mapping[str, Any]
 
@@ -33,9 +32,9 @@ def lessons(held: Mapping[str, Document]) -> tuple[str, ...]:
     return (
         "The toy's numbers are those of docs/study.md and docs/design.md (k = 4 of r = 8); here "
         "k = 8 of r = 16, and absurdity stands in the place of harm.",
-        f"Breadth: absurd gardening prefers absurd answers in its own domain and words at {own:.2f} "
-        f"(base {trained['base']['gardening']:.2f}), and in two domains that nobody trained, with "
-        f"new words, at {breadth['pets']:.2f} and {breadth['study']:.2f} (base "
+        f"Breadth: absurd gardening prefers absurd answers in its own domain and words at "
+        f"{own:.2f} (base {trained['base']['gardening']:.2f}), and in two domains that nobody "
+        f"trained, with new words, at {breadth['pets']:.2f} and {breadth['study']:.2f} (base "
         f"{before['pets']:.2f} and {before['study']:.2f}).",
     )
 

@@ -1,4 +1,4 @@
-"""The whole path on a real chat model, where its weights are installed (`make setup` asks for them).
+"""The whole path on a real chat model, where its weights are installed (`make setup` asks).
 
 Three small adapters, four steps each: half a minute, most of it the model's 4-bit file.
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import deltalens
 from deltalens.training.run import train
 from deltalens.training.settings import TrainSettings
+
+import deltalens
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "smollm2"
 TARGETS = tuple(
