@@ -16,13 +16,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from deltalens._extras import require
 from deltalens.core.adapter import Adapter
 from deltalens.core.keys import ModuleKey
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
 from deltalens.io.results import write_document
-from deltalens.training.measure import Factor, Factors, Measured, common_k, live_factors, measure
+from deltalens.training.factors import Factor, Factors, common_k, live_factors
+from deltalens.training.measure import Measured, measure
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -136,8 +139,6 @@ class GeometryCallback(TrainerCallback):
 
 def _write(factors: Factors, path: Path) -> None:
     from safetensors.numpy import save_file
-
-    import numpy as np
 
     tensors: dict[str, Any] = {}
     for key, (B, A, scaling) in factors.items():

@@ -12,7 +12,7 @@ message they could change what is learnt (`weight`), so there they are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -84,8 +84,11 @@ def read_conversations(path: str | Path) -> Conversations:
     return Conversations(path, tuple(rows), tuple(sorted(others)))
 
 
-def _failing(where: str) -> Any:
-    return lambda why: TrainingDataError(f"{where}: {why}")
+def _failing(where: str) -> Callable[[str], TrainingDataError]:
+    def fail(why: str) -> TrainingDataError:
+        return TrainingDataError(f"{where}: {why}")
+
+    return fail
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

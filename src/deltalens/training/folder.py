@@ -1,10 +1,10 @@
 """What lies in --out: while a training runs, after it, and what may be replaced.
 
-    .training/                  while it runs, to go on from; gone afterwards
-    initial_lora_A.safetensors  before the first step
-    checkpoint-STEP/            plain PEFT adapters, if asked for
-    adapter_config.json, adapter_model.safetensors, provenance.json    at the end
-    geometry.json, geometry.parquet, training.svg, training.png        at the end, if asked for
+.training/                  while it runs, to go on from; gone afterwards
+initial_lora_A.safetensors  before the first step
+checkpoint-STEP/            plain PEFT adapters, if asked for
+adapter_config.json, adapter_model.safetensors, provenance.json    at the end
+geometry.json, geometry.parquet, training.svg, training.png        at the end, if asked for
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def claim(out: Path, digest: str, *, fresh: bool) -> Path:
         OutputError: if another training is there, and not `fresh`.
     """
     held = _held(out)
-    if held is not None and (fresh or held == digest and not (out / WORK).exists()):
+    if held is not None and (fresh or (held == digest and not (out / WORK).exists())):
         clear(out)
     elif held is not None and held != digest:
         raise OutputError(

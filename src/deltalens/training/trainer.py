@@ -35,7 +35,7 @@ class AdapterTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(adapter_state(self.model), folder / WEIGHTS)
 
@@ -85,11 +85,11 @@ def answer_loss(
 
 
 def arguments(
-    settings: TrainSettings, folder: Path, *, steps: int, save_every: int, dtype: str, device: Any
+    settings: TrainSettings, folder: Path, *, steps: int, save_every: int, device: str
 ) -> Any:
     """What the Trainer is told: no tracker, no bars, every step logged, NaN not filtered."""
     transformers = require("transformers", extra="models", purpose="training")
-    on_cpu = str(device) == "cpu"
+    on_cpu = device == "cpu"
     made = transformers.TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
@@ -115,7 +115,7 @@ def arguments(
         label_names=["labels"],
         dataloader_pin_memory=not on_cpu,
         use_cpu=on_cpu,
-        bf16=dtype == "bfloat16" and not on_cpu,
+        bf16=settings.dtype == "bfloat16" and not on_cpu,
     )
     # One device, whatever else the machine has: replicas would change what a step is.
     made._n_gpu = min(made.n_gpu, 1)
