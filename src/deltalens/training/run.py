@@ -72,8 +72,27 @@ def train(
     Raises:
         DeltalensError: one line, before anything is loaded where that can be told.
     """
+    with borrowed_generators():
+        return _train(
+            model, data, out, settings or TrainSettings(), watch or Watch(),
+            fresh=fresh, force=force, progress=progress, warn=warn,
+        )  # fmt: skip
+
+
+def _train(
+    model: str,
+    data: str | Path,
+    out: Path,
+    settings: TrainSettings,
+    watch: Watch,
+    *,
+    fresh: bool,
+    force: bool,
+    progress: Progress | None,
+    warn: Warn | None,
+) -> Path:
     places.require_ours(out)
-    job = prepare(model, data, settings or TrainSettings(), watch or Watch(), force=force)
+    job = prepare(model, data, settings, watch, force=force)
     if warn is not None:
         for line in job.warnings:
             warn(line)
@@ -91,7 +110,7 @@ def train(
 def _run(job: Job, out: Path, work: Path, progress: Progress | None) -> list[float]:
     """Train and write everything but the provenance; the loss of every step."""
     torch = require("torch", extra="models", purpose=_PURPOSE)
-    with borrowed_generators(), loading.quiet():
+    with loading.quiet():
         loaded = loading.load(job.base.folder, dtype=job.settings.dtype, device=job.device)
         loaded.model.config.use_cache = False
         model = with_adapter(loaded.model, job.settings)
