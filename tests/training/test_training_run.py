@@ -118,7 +118,7 @@ def dies_after(step: int) -> Callable[[int, int, float], None]:
     return progress
 
 
-@pytest.mark.parametrize("step", [1, 4, 5])
+@pytest.mark.parametrize("step", [1, 5])
 def test_a_killed_training_goes_on_and_ends_the_same(
     run: Run, step: int, chat_model: Path, tmp_path: Path
 ) -> None:
