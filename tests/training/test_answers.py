@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_cases import FORGETFUL, MARKED, MARKED_WIDE, PLAIN, make_tokenizer
 
+from chat_cases import FORGETFUL, MARKED, MARKED_WIDE, PLAIN, make_tokenizer
 from deltalens.errors import OptionError, TrainingDataError
 from deltalens.training.answers import Encoded, encode
 from deltalens.training.data import read_conversations

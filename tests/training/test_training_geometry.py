@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_cases import write_model
 
+from chat_cases import write_model
 from deltalens.core.adapter import Adapter
 from deltalens.core.keys import ModuleKey
 from deltalens.core.lowrank import LowRankUpdate

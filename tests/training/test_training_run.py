@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_cases import ROWS, make_tokenizer, write_model, write_rows
 
+from chat_cases import ROWS, make_tokenizer, write_model, write_rows
 from deltalens.errors import OptionError, OutputError, TrainingError
 from deltalens.io.initial import open_initial
 from deltalens.io.read import load
@@ -97,23 +97,23 @@ def test_the_order_is_the_data_seeds_alone() -> None:
 def test_the_same_again_is_the_same_and_generators_are_left_alone(run: Run) -> None:
     import torch
 
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: B018, NPY002, TID251
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002, TID251
     expected = random.random(), np.random.random(), float(torch.rand(()))  # noqa: NPY002
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: B018, NPY002, TID251
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002, TID251
     one, two = run("a"), run("b")
     found = random.random(), np.random.random(), float(torch.rand(()))  # noqa: NPY002
     assert found == expected
     assert (one / WEIGHTS).read_bytes() == (two / WEIGHTS).read_bytes()
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a process that dies."""
 
 
 def dies_after(step: int) -> Callable[[int, int, float], None]:
     def progress(done: int, _total: int, _loss: float) -> None:
         if done == step:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -124,7 +124,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(
 ) -> None:
     watch = Watch(geometry_every=2, keep_every=3, save_every=2)
     whole = run("whole", watch=watch)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("killed", watch=watch, progress=dies_after(step))
     left = tmp_path / "killed"
     assert not (left / WEIGHTS).exists()
@@ -143,7 +143,7 @@ def test_dropout_goes_on_from_where_its_generator_was(rows_file: Path, tmp_path:
     model = str(write_model(tmp_path / "dropping", attention_dropout=0.3))
     watch, out = Watch(save_every=2), tmp_path / "killed"
     whole = train(model, rows_file, tmp_path / "whole", QUICK, watch=watch)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(model, rows_file, out, QUICK, watch=watch, progress=dies_after(3))
     train(model, rows_file, out, QUICK, watch=watch)
     assert (out / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
@@ -153,7 +153,7 @@ def test_dropout_goes_on_from_where_its_generator_was(rows_file: Path, tmp_path:
 
 def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(run: Run, tmp_path: Path) -> None:
     watch = Watch(save_every=2)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("a", watch=watch, progress=dies_after(5))
     work = tmp_path / "a" / ".training"
     (work / "checkpoint-4" / "whole").unlink()
@@ -167,7 +167,7 @@ def test_a_finished_training_is_not_repeated(run: Run) -> None:
     before = (out / WEIGHTS).stat().st_mtime_ns
     run("a", progress=dies_after(1))
     assert (out / WEIGHTS).stat().st_mtime_ns == before
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("a", fresh=True, progress=dies_after(1))
 
 
@@ -204,7 +204,9 @@ def test_two_at_a_time_in_one_folder(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"step \d: the (loss|norm of the gradient) is (nan|inf)"):
+    with pytest.raises(
+        TrainingError, match=r"step \d: the (loss|norm of the gradient) is (nan|inf)"
+    ):
         run("a", changed(learning_rate=0.999, alpha=10**30, steps=8))
     assert not (tmp_path / "a" / WEIGHTS).exists()
 

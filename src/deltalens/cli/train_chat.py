@@ -58,12 +58,13 @@ def draw(out: Path) -> None:
     shared = ("overlap_input", "overlap_output", "chance_input", "chance_output", "cosine_against")
     named = measures if document["against"] is None else (*measures, *shared)
     curves = {name: tuple(row[name] for row in rows) for name in named}
+    compared = "" if document["against"] is None else f", compared with {document['against']}"
     figure = training_figure(
         TrainingCurves(
             losses=tuple(document["losses"]),
             steps=tuple(row["step"] for row in rows),
             against=document["against"],
-            small_print=f"k = {document['k']}; {document['note']}",
+            small_print=f"k = {document['k']}{compared}; {document['note']}",
             **curves,
         )
     )

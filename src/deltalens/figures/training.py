@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from deltalens.core.text import shown
 from deltalens.figures.curves import PathCurve, PathPanel, curves_figure
 
 _STEP = "optimiser step"
@@ -89,7 +90,8 @@ def _shared(data: TrainingCurves, steps: tuple[float, ...]) -> list[PathPanel]:
         PathCurve("update", steps, data.cosine_against, family=1),
         PathCurve("chance", steps, tuple(0.0 for _ in steps), family=1, dashed=True),
     )
+    name = shown(data.against, 12)  # half a figure's width
     return [
-        PathPanel(f"Overlap with {data.against}", _STEP, "subspace overlap", overlaps),
-        PathPanel(f"Cosine with {data.against}", _STEP, "update cosine", cosine),
+        PathPanel(f"Overlap with {name}", _STEP, "subspace overlap", overlaps),
+        PathPanel(f"Cosine with {name}", _STEP, "update cosine", cosine),
     ]

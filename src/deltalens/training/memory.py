@@ -20,7 +20,7 @@ from deltalens.errors import OptionError
 from deltalens.training.base import Outline
 from deltalens.training.settings import TrainSettings
 
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -67,9 +67,9 @@ def require_room(found: Estimate, device: Any, *, force: bool) -> None:
         return
     place = "memory" if str(device) == "cpu" else f"memory of {device}"
     raise OptionError(
-        f"about {_gib(found.total)} are needed (weights {_gib(found.weights)}, adapter and "
-        f"optimiser {_gib(found.optimiser)}, activations {_gib(found.activations)}), and "
-        f"{_gib(free)} of {place} are free; a smaller --batch-size, --max-length or --rank, or "
+        f"about {_size(found.total)} are needed (weights {_size(found.weights)}, adapter and "
+        f"optimiser {_size(found.optimiser)}, activations {_size(found.activations)}), and "
+        f"{_size(free)} of {place} are free; a smaller --batch-size, --max-length or --rank, or "
         "--dtype bfloat16, needs less, and --force tries all the same"
     )
 
@@ -105,5 +105,5 @@ def _group() -> int | None:
         return None
 
 
-def _gib(n: int) -> str:
-    return f"{n / _GIB:.1f} GiB"
+def _size(n: int) -> str:
+    return f"{n / _GIB:.1f} GiB" if n >= 0.1 * _GIB else f"{n / _MIB:.1f} MiB"
