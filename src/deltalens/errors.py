@@ -6,6 +6,8 @@ DeltalensError                 bad input: the command line prints one line and e
 ├── BaseModelError             a base model directory that cannot serve as one
 ├── GeometryError              a measure that was asked for where it is not defined
 ├── BehaviourError             questions, rules, responses or scores that cannot be used
+├── TrainingDataError          conversations that cannot be learnt from
+├── TrainingError              a training that went wrong while it ran
 ├── OptionError                an impossible option or combination of options
 ├── DependencyError            an optional dependency that is not installed
 └── OutputError                a result that could not be written
@@ -39,6 +41,14 @@ class GeometryError(DeltalensError):
 
 class BehaviourError(DeltalensError):
     """Questions, rules, responses or scores that cannot be used, or a judge that keeps failing."""
+
+
+class TrainingDataError(DeltalensError):
+    """A file of conversations, or a line of it, that cannot be learnt from."""
+
+
+class TrainingError(DeltalensError):
+    """A training that went wrong while it ran: the loss or the gradient is no number."""
 
 
 class OptionError(DeltalensError):

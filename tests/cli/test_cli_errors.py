@@ -143,7 +143,7 @@ def test_an_out_that_cannot_be_a_folder(
     ("data", "said"),
     [
         (None, "--data is missing; allowed is toy:KIND"),
-        ("x.jsonl", "'x.jsonl' is not trained on yet"),
+        ("x.jsonl", "x.jsonl: cannot be read: No such file"),
         ("toy:", "allowed is toy:KIND"),
         ("toy:nice-gardening", "KIND one of"),
         ("toy:bad", "game has no domain"),

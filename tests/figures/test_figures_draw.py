@@ -22,6 +22,7 @@ from deltalens.figures import (
     SidePanel,
     Sides,
     Strip,
+    TrainingCurves,
     behaviour_figure,
     layers_figure,
     matrix_figure,
@@ -29,6 +30,7 @@ from deltalens.figures import (
     strip_figure,
     to_png,
     to_svg,
+    training_figure,
 )
 
 LONG = "organism-bad-medical-advice-" + "x" * 472
@@ -52,7 +54,18 @@ def _strip(*groups: Group, lines: tuple[NullBand, ...] = ()) -> Strip:
     return Strip("a title", "a measure", groups, lines)
 
 
+def _training(against: str | None) -> TrainingCurves:
+    values = (None, 0.2, 0.4)
+    shared = (values,) * 5 if against else ((),) * 5
+    return TrainingCurves(
+        (2.0, math.nan, 1.0), (0, 2, 3), (0.0, 1.0, 2.0), values, values, (1.0, 0.99, 0.98),
+        *shared, against=against, small_print="a line",
+    )  # fmt: skip
+
+
 CASES: dict[str, Callable[[], Figure]] = {
+    "training": lambda: training_figure(_training(None)),
+    "training, against": lambda: training_figure(_training(HOSTILE)),
     "sides": lambda: sides_figure(plausible.sides()),
     "sides, one panel": lambda: sides_figure(Sides(plausible.sides().panels[:1])),
     "strip of 66": lambda: strip_figure(plausible.strip(66)),

@@ -16,6 +16,18 @@ def say(line: str) -> None:
         print(line, file=sys.stderr)
 
 
+def step_line(done: int, total: int, loss: float) -> None:
+    """Progress of a training, in one line that is written over."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\rstep {done}/{total}, loss {loss:.3f}", end=end, file=sys.stderr, flush=True)
+
+
+def warning(line: str) -> None:
+    """A warning where stdout is for the answer alone."""
+    print(f"warning: {shown(line)}", file=sys.stderr)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table; what is undefined says so."""
     if value is None:

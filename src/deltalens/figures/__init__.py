@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deltalens.figures.output import save, to_png, to_svg
     from deltalens.figures.sides import SidePanel, Sides, sides_figure
     from deltalens.figures.strip import Strip, strip_figure
+    from deltalens.figures.training import TrainingCurves, training_figure
 
 # Name -> where it lives.
 _PUBLIC = {
@@ -42,6 +43,7 @@ _PUBLIC = {
     "SidePanel": "deltalens.figures.sides",
     "Sides": "deltalens.figures.sides",
     "Strip": "deltalens.figures.strip",
+    "TrainingCurves": "deltalens.figures.training",
     "behaviour_figure": "deltalens.figures.behaviour",
     "boxes_figure": "deltalens.figures.boxes",
     "coefficients_figure": "deltalens.figures.coefficients",
@@ -53,6 +55,7 @@ _PUBLIC = {
     "strip_figure": "deltalens.figures.strip",
     "to_png": "deltalens.figures.output",
     "to_svg": "deltalens.figures.output",
+    "training_figure": "deltalens.figures.training",
 }
 
 __all__ = [
@@ -71,6 +74,7 @@ __all__ = [
     "SidePanel",
     "Sides",
     "Strip",
+    "TrainingCurves",
     "behaviour_figure",
     "boxes_figure",
     "coefficients_figure",
@@ -82,6 +86,7 @@ __all__ = [
     "strip_figure",
     "to_png",
     "to_svg",
+    "training_figure",
 ]
 
 

@@ -58,7 +58,7 @@ def load(
     model = _model(folder, dtype=wanted, device_map=device_map)
     if device_map is None:
         model = model.to(place)
-    return Loaded(model.eval(), _tokenizer(folder))
+    return Loaded(model.eval(), load_tokenizer(folder))
 
 
 def _model(folder: Path, **options: Any) -> Any:
@@ -84,7 +84,12 @@ def _model(folder: Path, **options: Any) -> Any:
     return model
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's directory, or None where there is none.
+
+    Raises:
+        BaseModelError: if there is one that transformers cannot read.
+    """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
     transformers = require("transformers", extra="models", purpose=_PURPOSE)
