@@ -133,8 +133,11 @@ def _loha(files: Files) -> Callable[[str], np.ndarray | None] | None:
     T, s = _tensors(files), _scale(json.loads(files["adapter_config.json"]), "alpha")
 
     def read(path: str) -> np.ndarray | None:
-        w = [T.get(f"{P}{path}.hada_{x}") for x in ("w1_a", "w1_b", "w2_a", "w2_b")]
-        return None if any(x is None for x in w) else s * (w[0] @ w[1]) * (w[2] @ w[3])
+        names = [f"{P}{path}.hada_{x}" for x in ("w1_a", "w1_b", "w2_a", "w2_b")]
+        if not all(name in T for name in names):
+            return None
+        a, b, c, d = (T[name] for name in names)
+        return s * (a @ b) * (c @ d)
 
     return None if s is None else read
 
