@@ -30,6 +30,7 @@ from deltalens.io.hub_names import (
     wanted,
 )
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
+from deltalens.io.provenance import sha256_file
 
 _SECONDS = 10.0
 _TOKENIZER = "tokenizer.json"
@@ -95,14 +96,18 @@ def fetch(path: str, *, speaking: bool = False, limits: Limits = DEFAULT_LIMITS)
             place.repo, revision=place.revision, files_metadata=True, timeout=_SECONDS
         )
         commit = _commit(info.sha, place)
-        sizes: dict[str, int | None] = {f.rfilename: f.size for f in info.siblings or []}
+        files = {f.rfilename: f for f in info.siblings or []}
+        sizes: dict[str, int | None] = {name: file.size for name, file in files.items()}
         names = wanted(sizes, place, speaking=speaking)
         _require_small(sizes, names, place, limits)
         for name in names:
+            had = (hub_cache.snapshot(place, commit, "") / name).exists()
             found = api.hf_hub_download(
                 place.repo, name, revision=commit, cache_dir=hub_cache.root(), etag_timeout=_SECONDS
             )
             _require_whole(Path(found), sizes[name], place)
+            if not had:
+                _require_announced(Path(found), getattr(files[name].lfs, "sha256", None), place)
         hub_cache.remember(place, commit)
         if speaking and not _has_tokenizer(names):
             hub_cache.remember_absent(place, commit, _TOKENIZER)
@@ -220,3 +225,18 @@ def _require_whole(file: Path, announced: int | None, place: HubPath) -> None:
         raise AdapterError(
             f"hf:{place.repo}: {shown(file.name)} has {size} bytes; the hub announced {announced}"
         )
+
+
+def _require_announced(file: Path, digest: str | None, place: HubPath) -> None:
+    """Refuse and forget new weights that are not those of the hub's list.
+
+    The client compares lengths alone, and Xet puts a file together from pieces of other places.
+    """
+    if digest is None or sha256_file(file) == digest:
+        return
+    file.resolve().unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
+    raise AdapterError(
+        f"hf:{place.repo}: {shown(file.name)} did not arrive as the hub announced it "
+        "(another SHA-256); try again"
+    )

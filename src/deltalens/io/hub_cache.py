@@ -20,9 +20,10 @@ def root() -> Path:
     return Path(named or f"{home}/hub").expanduser()
 
 
-def snapshot(place: HubPath, commit: str) -> Path:
-    """The folder of a place at a commit; its files are links."""
-    return _storage(place) / "snapshots" / commit / place.subfolder
+def snapshot(place: HubPath, commit: str, subfolder: str | None = None) -> Path:
+    """The folder of a place, or of another subfolder, at a commit; its files are links."""
+    inside = place.subfolder if subfolder is None else subfolder
+    return _storage(place) / "snapshots" / commit / inside
 
 
 def remember(place: HubPath, commit: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 from deltalens.core.text import shown
@@ -44,7 +45,12 @@ def one_line(place: HubPath) -> Generator[None]:
         raise
     except Exception as problem:
         status = getattr(getattr(problem, "response", None), "status_code", None)
-        if status is not None:
+        if _is_of_xet(problem):
+            reason = (
+                f"Xet storage does not give a file ({type(problem).__name__}); "
+                "HF_HUB_DISABLE_XET=1 fetches without it"
+            )
+        elif status is not None:
             reason = _STATUS.get(status, f"the hub answered with status {status}")
         elif isinstance(problem, OSError) and "onsistency check" in str(problem):
             reason = "a file did not arrive whole; try again"
@@ -67,3 +73,8 @@ def _is_of_the_network(problem: Exception) -> bool:
         names
         & {"ConnectionError", "TimeoutError", "LocalEntryNotFoundError", "OfflineModeIsEnabled"}
     )
+
+
+def _is_of_xet(problem: Exception) -> bool:
+    """Whether it came from inside the client's other way to fetch: its types do not tell."""
+    return any(frame.f_code.co_name == "xet_get" for frame, _ in walk_tb(problem.__traceback__))
