@@ -140,7 +140,7 @@ def walk(
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
         "warnings": [*warnings, *_unread(points)],
     }
-    files = [Path(end.provenance.path) for end in line.ends if end.provenance.path]
+    files = [Path(f) for end in line.ends for f in end.provenance.inputs]
     return Result(
         kind="walk",
         document=document(points, made, head),
