@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltalens.geometry.cosine import cosines
-from deltalens.geometry.initialisation import DIFFERENT, MISSING, PARTIAL, SHARED, classify
+from deltalens.geometry.initialisation import DIFFERENT, MISSING, PARTIAL, SHARED, UNTOLD, classify
 from deltalens.geometry.nulls import Undefined
 from deltalens.geometry.nulls.bank import (
     ENOUGH,
@@ -164,6 +164,14 @@ def test_a_moved_initialisation_makes_nobody_exchangeable() -> None:
     found = exchangeable(codes, np.zeros((3, 3), dtype=bool), [0, 0, 0], (0, 1), [2])
     assert isinstance(found, Undefined)
     assert "moved or is shared in part" in found.reason
+
+
+def test_a_dense_update_makes_nobody_exchangeable() -> None:
+    codes = relations([7, 7, 7])
+    codes[0, 0, 1] = codes[0, 1, 0] = UNTOLD
+    found = exchangeable(codes, np.zeros((3, 3), dtype=bool), [0, 0, 0], (0, 1), [2])
+    assert isinstance(found, Undefined)
+    assert "is dense and has no initialisation" in found.reason
 
 
 def test_the_pair_itself_and_repeated_members_do_not_count() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deltalens.core.keys import ModuleKey
 from deltalens.errors import AdapterError, BaseModelError, DeltalensError, UnsupportedAdapterError
 from deltalens.io.base import open_base
 from deltalens.io.truncate_dense import truncated_dense
+from deltalens.studies.walk.settings import adapter_digest
 
 Captured = pytest.CaptureFixture[str]
 LOOKUP = "model.embed_tokens"
@@ -241,3 +243,26 @@ def test_the_closest_matrix_of_a_rank(
     assert lost == pytest.approx(np.linalg.norm(S[rank:]), abs=1e-12)
     np.testing.assert_allclose(kept.dense(), (U[:, :rank] * S[:rank]) @ Vt[:rank], atol=1e-12)
     assert truncated_dense(0 * dW, rank)[0].norm() == 0
+
+
+def test_every_shard_is_hashed(folders: dict[str, Path], tmp_path: Path) -> None:
+    tuned = tmp_path / "ft2"
+    shutil.copytree(folders["ft2"], tuned)
+    shards = sorted(tuned.glob("*.safetensors"))
+    assert len(shards) > 1
+
+    def hashed() -> tuple[dict[str, str], str]:
+        result = deltalens.compare([folders["ft1"], tuned], base=folders["base"])
+        held = {i["path"]: i["sha256"] for i in result.provenance["inputs"]}
+        return held, adapter_digest(deltalens.load(tuned, base=open_base(folders["base"])))
+
+    before, whole = hashed()
+    index = tuned / "model.safetensors.index.json"
+    assert set(before) == {str(folders["ft1"] / "model.safetensors"), *map(str, [index, *shards])}
+    data = bytearray(shards[-1].read_bytes())
+    data[-1] ^= 1  # the sign of a number of the last shard
+    data[-8] ^= 1
+    shards[-1].write_bytes(data)
+    after, other = hashed()
+    assert {path for path in before if before[path] != after[path]} == {str(shards[-1])}
+    assert other != whole

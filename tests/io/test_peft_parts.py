@@ -440,6 +440,8 @@ def test_shards_are_one_adapter(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one[ModuleKey(PATH)].dense(), many[ModuleKey(PATH)].dense())
     assert many.specs == one.specs
     assert many.provenance.path.endswith("index.json")
+    files = sorted(str(file) for file in (tmp_path / "many").glob("*.safetensors"))
+    assert many.provenance.inputs == (many.provenance.path, *files)
 
 
 @pytest.mark.parametrize(

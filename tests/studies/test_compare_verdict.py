@@ -103,6 +103,27 @@ def test_every_rule_occurs(rule: str) -> None:
         )
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_a_dense_update_has_no_initialisation_to_compare(tmp_path: Path, both: bool) -> None:
+    rng = np.random.default_rng(5)
+    W = {p: rng.standard_normal(shape) for p, shape in SHAPES.items()}
+    base = write_base(tmp_path / "base", W)
+    tuned = [
+        write_base(tmp_path / x, {p: w + rng.standard_normal(w.shape) / 9 for p, w in W.items()})
+        for x in "ab"
+    ]
+    other = tuned[1] if both else write_adapter(tmp_path / "lora", made(1, 1))
+    found = document(tuned[0], other, base=base)["pairs"][0]
+    assert (found["n_no_init"], found["n_partial_init"], found["shared_init"]) == (4, 0, "none")
+    assert found["verdict"].startswith(
+        "No initialisation to compare in 4 of 4 modules, where an update is dense (as of a full "
+        "checkpoint, DoRA or IA3): no null applies to the input side. Update cosine "
+    )
+    assert "moved or shared in part" not in found["verdict"]
+    assert "overlap" not in found["null_used"]
+    assert any("has no initialisation to compare" in warning for warning in found["warnings"])
+
+
 def related(seed: int, init: int = 1) -> dict[str, Factors]:
     """B drawn towards one direction that all related adapters get."""
     common = made(init, 99)

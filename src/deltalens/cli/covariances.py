@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: str = typer.Option(..., metavar="DIR|toy", help="The base model, never changed."),
+    model: str = typer.Option(
+        ..., metavar="DIR|hf:OWNER/NAME|toy", help="The base model, never changed."
+    ),
     texts: str = typer.Option(
         ..., metavar="FILE|toy", help="UTF-8 text, a document a line, or .jsonl; toy: its own."
     ),

@@ -9,13 +9,15 @@ from pathlib import Path
 from deltalens.cli.screen import adapters_inside, expand
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
+from deltalens.io.loose import loose_files
 from deltalens.io.read import is_adapter
 
 
 def matching(option: str, pattern: str) -> list[Path]:
     """The adapters that a pattern matches, in order of name; `**` goes into every folder.
 
-    A folder of adapters stands for those inside it; anything else that matches is passed over.
+    A folder of adapters stands for those inside it, folders and loose weight files; anything else
+    that matches is passed over.
 
     Raises:
         OptionError: if nothing matches, or nothing that matches is an adapter.
@@ -33,7 +35,8 @@ def matching(option: str, pattern: str) -> list[Path]:
     if not found:
         seen = f"{len(matched)} paths, none of them an adapter" if matched else "nothing"
         raise OptionError(f"{option} {shown(pattern)}: matches {seen}")
-    return list(dict.fromkeys(found))
+    whole = set(found)  # a folder with one weight file is that adapter already
+    return [path for path in dict.fromkeys(found) if path.parent not in whole]
 
 
 def parse_groups(values: Sequence[str]) -> dict[str, list[Path]]:
@@ -57,4 +60,6 @@ def parse_groups(values: Sequence[str]) -> dict[str, list[Path]]:
 def _adapters(path: Path) -> list[Path]:
     if path.is_dir() and is_adapter(path):
         return [path]
+    if path.is_file():
+        return [path] if path in loose_files(path.parent) else []
     return adapters_inside(path)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltalens.core.text import shown
+from deltalens.io.loose import loose_files
 from deltalens.io.read import is_adapter
 
 
@@ -65,7 +66,11 @@ def expand(paths: Sequence[Path]) -> list[Path]:
 
 
 def adapters_inside(path: Path) -> list[Path]:
-    """The adapters in a folder's direct subfolders; none if the folder is one itself."""
+    """The adapters in a folder: its direct subfolders, and weight files that stand for themselves.
+
+    None if the folder is one itself.
+    """
     if not path.is_dir() or is_adapter(path):
         return []
-    return sorted(child for child in path.iterdir() if child.is_dir() and is_adapter(child))
+    folders = [child for child in path.iterdir() if child.is_dir() and is_adapter(child)]
+    return sorted([*folders, *loose_files(path)])

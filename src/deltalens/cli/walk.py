@@ -16,7 +16,7 @@ def command(
     a: str = typer.Argument(..., metavar="A", help="The adapter at t = 0, or 'base'."),
     b: str = typer.Argument(..., metavar="B", help="The adapter at t = 1, or 'base'."),
     model: str = typer.Option(
-        ..., metavar="DIR|toy|toy-qwen2", help="The base model, never changed."
+        ..., metavar="DIR|hf:OWNER/NAME|toy|toy-qwen2", help="The base model, never changed."
     ),
     steps: int = typer.Option(
         11, help="Points, equally spaced; t = 0 and 1 are always among them."

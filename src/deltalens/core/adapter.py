@@ -46,13 +46,28 @@ class UpdateSpec:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an adapter comes from and what was noticed while it was read."""
+    """Where an adapter comes from and what was noticed while it was read.
+
+    Attributes:
+        path: the weight file, or the index or first of several.
+        format: the kind of file.
+        revision: of the base, as the adapter names it.
+        warnings: what was noticed.
+        details: what only some formats tell.
+        files: every file that holds weights and their index, where there are several.
+    """
 
     path: str = ""
     format: str = "memory"
     revision: str | None = None
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    files: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every file whose content the numbers depend on; empty for what was made in memory."""
+        return self.files or ((self.path,) if self.path else ())
 
 
 @dataclass(frozen=True, eq=False)

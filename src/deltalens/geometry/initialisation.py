@@ -15,7 +15,7 @@ import numpy as np
 from deltalens.core.shapes import Array, Bool, Float, Int
 from deltalens.geometry.gram import GramBatch
 
-SHARED, DIFFERENT, PARTIAL, MISSING = 1, 0, 2, -1
+SHARED, DIFFERENT, PARTIAL, UNTOLD, MISSING = 1, 0, 2, 3, -1
 _ROUNDING = 1e-9
 SharedInit = Literal["all", "some", "none"]
 
@@ -51,11 +51,11 @@ def classify(
     d_in: Int[Array, " m"],
     ranks: Int[Array, "m n"],
 ) -> Int[Array, "m n n"]:
-    """Per module and pair: SHARED, DIFFERENT, PARTIAL (moved, or shared in part) or MISSING.
+    """SHARED, DIFFERENT, PARTIAL (moved, or shared in part), UNTOLD or MISSING, by module and pair.
 
     Shared if either sign exceeds .5 (and chance by 5 deviations, for ranks near the width);
-    different if both are within 5 deviations of chance; otherwise partial, also where rows are NaN:
-    a dense update tells nothing of its initialisation.
+    different if both are within 5 deviations of chance; otherwise partial. Untold where rows are
+    NaN: a dense update (a full checkpoint, DoRA, IA3) has no initialisation to compare.
     """
     chance, deviation = row_overlap_chance(d_in, ranks)
     deviation = deviation + _ROUNDING  # none is left where a factor spans the whole input
@@ -67,6 +67,7 @@ def classify(
     near_rows = np.abs(rows - chance) <= 5 * deviation
     present = (ranks[:, :, None] > 0) & (ranks[:, None, :] > 0)
     found = np.where(shared, SHARED, np.where(near_raw & near_rows, DIFFERENT, PARTIAL))
+    found = np.where(np.isnan(rows), UNTOLD, found)
     return np.where(present, found, MISSING)
 
 

@@ -22,7 +22,7 @@ from deltalens.core.products import from_dense
 from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError, UnsupportedAdapterError
-from deltalens.io.base import EMBEDDINGS, BaseModel, open_base
+from deltalens.io.base import EMBEDDINGS, INDEX, WEIGHTS, BaseModel, open_base
 from deltalens.io.biases import Bias
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
 from deltalens.io.strict_json import absolute
@@ -66,9 +66,9 @@ def load(
             f"{shown(path)}: shares no matrix with the base {shown(base.path)}; "
             "a fine-tune of that base is needed"
         )
-    # The first tensor's file stands for all: it is the one whose hash a provenance records.
-    first = next(iter(tuned.files.values())).path
-    provenance = Provenance(str(first), FORMAT, None, tuple(found.warnings))
+    first = str(next(iter(tuned.files.values())).path)
+    warned, shards = tuple(found.warnings), _shards(tuned)
+    provenance = Provenance(first, FORMAT, None, warned, files=shards)
     return Adapter(
         name or absolute(path).name,
         found.specs,
@@ -77,6 +77,13 @@ def load(
         provenance,
         biases=found.vectors,
     )
+
+
+def _shards(tuned: BaseModel) -> tuple[str, ...]:
+    """The index and every shard, which a provenance hashes; nothing where there is one file."""
+    held = sorted({str(file.path) for file in tuned.files.values()})
+    index = tuned.path / INDEX
+    return (str(index), *held) if index.is_file() and held != [str(tuned.path / WEIGHTS)] else ()
 
 
 @dataclass

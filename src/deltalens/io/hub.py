@@ -1,17 +1,14 @@
 """Adapters and models of the Hugging Face hub, through its own client and its own cache.
 
-The file list comes first, with sizes; then only config, safetensors and index files are fetched, at
-the commit that the revision named. No code is run, and what the server says is never repeated: an
-address can hold a token.
+The file list comes first, with sizes; then only config, safetensors and index files are fetched
+(for a model that is to speak, its tokenizer's data files, too), at the commit that the revision
+named. No code is run, and what the server says is never repeated: an address can hold a token.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +16,25 @@ from typing import Any
 from deltalens._extras import require
 from deltalens.core.adapter import Adapter
 from deltalens.core.text import shown
-from deltalens.errors import AdapterError
+from deltalens.errors import AdapterError, BaseModelError
+from deltalens.io import hub_cache
 from deltalens.io.base import BaseModel
-from deltalens.io.hub_names import PREFIX, HubPath, parse, wanted
+from deltalens.io.hub_client import one_line, quiet
+from deltalens.io.hub_names import (
+    ADAPTER_CONFIG,
+    PREFIX,
+    TOKENIZER_DATA,
+    TOKENS,
+    HubPath,
+    parse,
+    wanted,
+)
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
+from deltalens.io.provenance import sha256_file
 
 _SECONDS = 10.0
-_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_TOKENIZER = "tokenizer.json"
 _TRUE = frozenset(["1", "ON", "YES", "TRUE"])
-_STATUS = {
-    401: "the hub asks for a token (401): private, gated or misspelt; log in with hf auth login",
-    403: "the hub refuses access (403): ask for it on the repository's page",
-    404: "the hub has no such repository or revision (404)",
-    429: "the hub asks to wait (429: too many requests)",
-}
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,14 @@ class Fetched:
     place: HubPath
     commit: str
 
+    @property
+    def source(self) -> dict[str, str]:
+        """Repository, revision and commit, as results record them."""
+        return {"repo": self.place.repo, "revision": self.place.revision, "commit": self.commit}
+
     def noted(self, adapter: Adapter) -> Adapter:
         """The adapter with repository, revision and commit in its provenance."""
-        hub = {"repo": self.place.repo, "revision": self.place.revision, "commit": self.commit}
-        details = {**adapter.provenance.details, "hub": hub}
+        details = {**adapter.provenance.details, "hub": self.source}
         return replace(adapter, provenance=replace(adapter.provenance, details=details))
 
 
@@ -61,7 +67,7 @@ def is_hub_path(path: str | Path) -> bool:
     return str(path).startswith(PREFIX)
 
 
-def fetch(path: str, *, limits: Limits = DEFAULT_LIMITS) -> Fetched:
+def fetch(path: str, *, speaking: bool = False, limits: Limits = DEFAULT_LIMITS) -> Fetched:
     """Fetch what a hub path names into the cache, or find it there.
 
     `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to
@@ -69,7 +75,9 @@ def fetch(path: str, *, limits: Limits = DEFAULT_LIMITS) -> Fetched:
 
     Args:
         path: `hf:owner/name[@revision][/subfolder]`.
-        limits: `file_bytes` bounds each file and their sum.
+        speaking: a whole model is needed, with its tokenizer's data files.
+        limits: `file_bytes` bounds each file and their sum, `tokenizer_bytes` each of the
+            tokenizer's, `header_bytes` every other.
 
     Raises:
         OptionError: for another form of path.
@@ -78,26 +86,59 @@ def fetch(path: str, *, limits: Limits = DEFAULT_LIMITS) -> Fetched:
     """
     place = parse(path)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
-        return _cached(place)
+        return _cached(place, speaking)
     client = require("huggingface_hub", extra="hub", purpose="reading from the hub")
     utils = require("huggingface_hub.utils", extra="hub", purpose="reading from the hub")
-    with _quiet(utils), _one_line(place):
+    with quiet(utils), one_line(place):
         endpoint = os.environ.get("HF_ENDPOINT") or None
         api = client.HfApi(endpoint=endpoint)
         info = api.model_info(
             place.repo, revision=place.revision, files_metadata=True, timeout=_SECONDS
         )
         commit = _commit(info.sha, place)
-        sizes: dict[str, int | None] = {f.rfilename: f.size for f in info.siblings or []}
-        names = wanted(sizes, place)
+        files = {f.rfilename: f for f in info.siblings or []}
+        sizes: dict[str, int | None] = {name: file.size for name, file in files.items()}
+        names = wanted(sizes, place, speaking=speaking)
         _require_small(sizes, names, place, limits)
         for name in names:
+            had = (hub_cache.snapshot(place, commit, "") / name).exists()
             found = api.hf_hub_download(
-                place.repo, name, revision=commit, cache_dir=_cache(), etag_timeout=_SECONDS
+                place.repo, name, revision=commit, cache_dir=hub_cache.root(), etag_timeout=_SECONDS
             )
             _require_whole(Path(found), sizes[name], place)
-    _remember(place, commit)
-    return Fetched(_snapshot(place, commit), place, commit)
+            if not had:
+                _require_announced(Path(found), getattr(files[name].lfs, "sha256", None), place)
+        hub_cache.remember(place, commit)
+        if speaking and not _has_tokenizer(names):
+            hub_cache.remember_absent(place, commit, _TOKENIZER)
+    return Fetched(hub_cache.snapshot(place, commit), place, commit)
+
+
+def fetch_model(path: str, *, option: str = "--model") -> Fetched:
+    """Fetch a model that is to speak: config, weights and its tokenizer's data files.
+
+    Args:
+        path: `hf:owner/name[@revision][/subfolder]`.
+        option: what errors begin with, the option that named the model.
+
+    Raises:
+        OptionError: for another form of path.
+        BaseModelError: in one line, if it is no whole model or cannot be fetched.
+        DependencyError: without `huggingface_hub`.
+    """
+    try:
+        return fetch(path, speaking=True)
+    except AdapterError as error:
+        raise BaseModelError(f"{option} {error}") from None
+
+
+def model_folder(place: str | Path, *, option: str = "--model") -> Path:
+    """The folder of a model that is to speak: a local path as it is, a hub path fetched.
+
+    Raises:
+        DeltalensError: as `fetch_model`, for a hub path.
+    """
+    return fetch_model(str(place), option=option).folder if is_hub_path(place) else Path(place)
 
 
 def load(
@@ -130,8 +171,27 @@ def local_folder(path: str | Path) -> Path:
     return fetch(str(path)).folder if is_hub_path(path) else Path(path)
 
 
+def _cached(place: HubPath, speaking: bool) -> Fetched:
+    """What the cache holds of a revision, whoever fetched it."""
+    commit = hub_cache.commit_of(place)
+    folder = hub_cache.snapshot(place, commit)
+    where = f"hf:{place.repo}@{shown(place.revision)}"
+    if speaking and (folder / ADAPTER_CONFIG).exists():
+        raise AdapterError(f"{where}: holds an adapter; a whole model is needed")
+    mute = speaking and not _has_tokenizer([child.name for child in folder.iterdir()])
+    if mute and not hub_cache.is_absent(place, commit, _TOKENIZER):
+        raise AdapterError(
+            f"{where}: in the cache without its tokenizer, and HF_HUB_OFFLINE forbids to fetch it"
+        )
+    return Fetched(folder, place, commit)
+
+
+def _has_tokenizer(names: Sequence[str]) -> bool:
+    return any(name.rpartition("/")[2] in TOKENS for name in names)
+
+
 def _commit(found: Any, place: HubPath) -> str:
-    if not isinstance(found, str) or not _COMMIT.match(found):
+    if not isinstance(found, str) or not hub_cache.COMMIT.match(found):
         raise AdapterError(f"hf:{place.repo}: the hub names no commit for {shown(place.revision)}")
     return found
 
@@ -144,13 +204,19 @@ def _require_small(
         size = sizes[name]
         if type(size) is not int or size < 0:
             raise AdapterError(f"hf:{place.repo}: the hub does not say how large {shown(name)} is")
-        allowed = limits.file_bytes if name.endswith(".safetensors") else limits.header_bytes
+        allowed = _allowed(name.rpartition("/")[2], limits)
         total += size
         if size > allowed or total > limits.file_bytes:
             raise AdapterError(
                 f"hf:{place.repo}: {shown(name)} brings the download to {total} bytes; at most "
                 f"{allowed} a file and {limits.file_bytes} in all (file_bytes) are allowed"
             )
+
+
+def _allowed(name: str, limits: Limits) -> int:
+    if name.endswith(".safetensors"):
+        return limits.file_bytes
+    return limits.tokenizer_bytes if name in TOKENIZER_DATA else limits.header_bytes
 
 
 def _require_whole(file: Path, announced: int | None, place: HubPath) -> None:
@@ -161,91 +227,16 @@ def _require_whole(file: Path, announced: int | None, place: HubPath) -> None:
         )
 
 
-def _cache() -> Path:
-    """The client's cache, by the environment as it is now."""
-    named = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    return Path(named or f"{home}/hub").expanduser()
+def _require_announced(file: Path, digest: str | None, place: HubPath) -> None:
+    """Refuse and forget new weights that are not those of the hub's list.
 
-
-def _storage(place: HubPath) -> Path:
-    return _cache() / f"models--{place.repo.replace('/', '--')}"
-
-
-def _snapshot(place: HubPath, commit: str) -> Path:
-    return _storage(place) / "snapshots" / commit / place.subfolder
-
-
-def _remember(place: HubPath, commit: str) -> None:
-    """What the revision was, where the cache keeps that: offline it will be asked for again."""
-    if _COMMIT.match(place.revision):
+    The client compares lengths alone, and Xet puts a file together from pieces of other places.
+    """
+    if digest is None or sha256_file(file) == digest:
         return
-    ref = _storage(place) / "refs" / place.revision
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    ref.write_text(commit, encoding="utf-8")
-
-
-def _cached(place: HubPath) -> Fetched:
-    """What the cache holds of a revision, without a word to the network."""
-    ref = _storage(place) / "refs" / place.revision
-    try:
-        known = ref.read_text(encoding="utf-8")[:100].strip() if ref.is_file() else place.revision
-    except (OSError, UnicodeDecodeError):
-        known = ""
-    folder = _snapshot(place, known)
-    if not _COMMIT.match(known) or not folder.is_dir():
-        raise AdapterError(
-            f"hf:{place.repo}@{shown(place.revision)}: not in the cache {shown(_cache())}, and "
-            "HF_HUB_OFFLINE forbids to fetch it"
-        )
-    return Fetched(folder, place, known)
-
-
-@contextmanager
-def _quiet(utils: Any) -> Generator[None]:
-    """Progress bars only where a person is looking, and none of the client's own remarks."""
-    was_off, level = utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
-    utils.logging.set_verbosity_error()
-    if not sys.stderr.isatty() and not was_off:
-        utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        utils.logging.set_verbosity(level)
-        if not was_off:
-            utils.enable_progress_bars()
-
-
-@contextmanager
-def _one_line(place: HubPath) -> Generator[None]:
-    """The client's exceptions as one line of ours, without what the server or the address said."""
-    where = f"hf:{place.repo}@{shown(place.revision)}"
-    try:
-        yield
-    except AdapterError:
-        raise
-    except Exception as problem:
-        status = getattr(getattr(problem, "response", None), "status_code", None)
-        if status is not None:
-            reason = _STATUS.get(status, f"the hub answered with status {status}")
-        elif isinstance(problem, OSError) and "onsistency check" in str(problem):
-            reason = "a file did not arrive whole; try again"
-        elif _is_of_the_network(problem):
-            reason = (
-                f"no connection to the hub ({type(problem).__name__}); "
-                "HF_HUB_OFFLINE=1 reads the cache alone"
-            )
-        elif isinstance(problem, OSError):
-            reason = f"cannot be fetched: {problem.strerror or type(problem).__name__}"
-        else:
-            reason = f"the hub's answer is not understood ({type(problem).__name__})"
-        raise AdapterError(f"{where}: {reason}") from None
-
-
-def _is_of_the_network(problem: Exception) -> bool:
-    module = type(problem).__module__.partition(".")[0]
-    names = {kind.__name__ for kind in type(problem).__mro__}
-    return module in {"httpx", "httpx2", "httpcore", "requests", "socket"} or bool(
-        names
-        & {"ConnectionError", "TimeoutError", "LocalEntryNotFoundError", "OfflineModeIsEnabled"}
+    file.resolve().unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
+    raise AdapterError(
+        f"hf:{place.repo}: {shown(file.name)} did not arrive as the hub announced it "
+        "(another SHA-256); try again"
     )

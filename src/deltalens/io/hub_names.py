@@ -13,8 +13,20 @@ PREFIX = "hf:"
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?\Z")
 _REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?\Z")
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,98}\Z")
-_CONFIGS = ("adapter_config.json", "config.json")
+ADAPTER_CONFIG = "adapter_config.json"
+_CONFIGS = (ADAPTER_CONFIG, "config.json")
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
+TOKENS = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
+"""Files that hold a tokenizer's tokens: one of them is what makes a tokenizer."""
+
+TOKENIZER_DATA = (
+    *TOKENS, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
+)  # fmt: skip
+"""What a model needs in order to speak: data, each of a form that runs no code when it is read."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +66,13 @@ def parse(text: str) -> HubPath:
     return HubPath(f"{owner}/{name}", revision or "main", subfolder)
 
 
-def wanted(sizes: Mapping[str, int | None], place: HubPath) -> list[str]:
+def wanted(sizes: Mapping[str, int | None], place: HubPath, *, speaking: bool = False) -> list[str]:
     """The files of an adapter or model folder: config, safetensors and index; nothing else.
 
     Args:
         sizes: every file of the repository, by its path there.
         place: repository and subfolder.
+        speaking: only a whole model will do, and its tokenizer's data files are taken, too.
 
     Raises:
         AdapterError: for a file name that leaves the folder, or if there is nothing to read.
@@ -71,8 +84,10 @@ def wanted(sizes: Mapping[str, int | None], place: HubPath) -> list[str]:
     here = [name for name in inside if "/" not in name]
     weights = [name for name in here if name.endswith(_WEIGHTS)]
     adapter = [name for name in weights if name.startswith("adapter")]
-    if "adapter_config.json" in here and adapter:
-        chosen = ["adapter_config.json", *adapter]
+    if speaking:
+        chosen = _of_a_model(here, place, inside)
+    elif ADAPTER_CONFIG in here and adapter:
+        chosen = [ADAPTER_CONFIG, *adapter]
     elif weights:
         model = [name for name in weights if name.startswith("model")]
         configs = [name for name in _CONFIGS if name in here]
@@ -83,6 +98,18 @@ def wanted(sizes: Mapping[str, int | None], place: HubPath) -> list[str]:
         if shown(name, 4096) != name:
             raise _evil(name, place)
     return [prefix + name for name in chosen]
+
+
+def _of_a_model(here: Sequence[str], place: HubPath, inside: Sequence[str]) -> list[str]:
+    model = [name for name in here if name.startswith("model") and name.endswith(_WEIGHTS)]
+    where = f"hf:{place.repo}@{shown(place.revision)}"
+    if ADAPTER_CONFIG in here:
+        raise AdapterError(f"{where}: holds an adapter; a whole model is needed")
+    if not model:
+        raise AdapterError(_nothing(inside, place))
+    if "config.json" not in here:
+        raise AdapterError(f"{where}: has no config.json; a whole model is needed")
+    return ["config.json", *_unconsolidated(model), *(n for n in here if n in TOKENIZER_DATA)]
 
 
 def _unconsolidated(model: Sequence[str]) -> list[str]:

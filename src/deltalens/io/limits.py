@@ -16,6 +16,7 @@ class Limits:
         rank: largest rank of one module.
         file_bytes: size of one weight file.
         elements: numbers in the factors of one module; small tensors can stand for a large product.
+        tokenizer_bytes: size of one of a tokenizer's data files, from the hub.
         pattern_seconds: time for matching the file's own regular expressions.
     """
 
@@ -25,6 +26,7 @@ class Limits:
     rank: int = 8192
     file_bytes: int = 64 * 2**30
     elements: int = 2**30
+    tokenizer_bytes: int = 100_000_000
     pattern_seconds: float = 2.0
 
 

@@ -247,7 +247,9 @@ def adapter_of(
     scalings = sorted({m.scaling for m in opened.values() if m.scaling is not None})
     told = dict.fromkeys([*warnings, *(w for module in opened.values() for w in module.warnings)])
     details = {"scaling": scalings}
-    provenance = Provenance(str(tensors.path), format, revision, tuple(told), details)
+    provenance = Provenance(
+        str(tensors.path), format, revision, tuple(told), details, tensors.shards
+    )
     sources = {key: module.source for key, module in opened.items()}
 
     def read(key: ModuleKey) -> LowRankUpdate:

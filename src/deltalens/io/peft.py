@@ -74,7 +74,12 @@ def load(
     specs = {key: source.spec for key, source in found.sources.items()}
     details = {"scaling": found.scalings, "init": settings.init}
     provenance = Provenance(
-        str(weights), "peft-lora", settings.revision, tuple(found.warnings), details
+        str(weights),
+        "peft-lora",
+        settings.revision,
+        tuple(found.warnings),
+        details,
+        tensors.shards,
     )
     return Adapter(
         name or absolute(weights.parent).name,

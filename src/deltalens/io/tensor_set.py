@@ -30,6 +30,12 @@ class TensorSet:
     files: Mapping[str, TensorFile]
     metadata: Mapping[str, str]
 
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The index and every file that it names; nothing where there is one file."""
+        held = {str(file.path) for file in self.files.values()} - {str(self.path)}
+        return (str(self.path), *sorted(held)) if held else ()
+
     def read(self, name: str) -> Array:
         """One tensor as a new float64 array, all finite."""
         return self.files[name].read(name)

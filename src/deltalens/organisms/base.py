@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from deltalens._extras import require
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError
+from deltalens.io.hub import model_folder
 from deltalens.io.provenance import sha256_file
 from deltalens.models import load as loading
 from deltalens.organisms.files import sha256_json
@@ -65,8 +66,12 @@ def shipped_base(name: str = "toy") -> Path:
 
 
 def base_folder(base: str | Path) -> Path:
-    """The directory that an option means: one of `SHIPPED` by name, any other by its path."""
-    return shipped_base(str(base)) if str(base) in _SHIPPED else Path(base)
+    """The directory that an option means: one of `SHIPPED`, a place on the hub, or a path.
+
+    Raises:
+        DeltalensError: as `io.hub.fetch_model`, for a place on the hub.
+    """
+    return shipped_base(str(base)) if str(base) in _SHIPPED else model_folder(base)
 
 
 def base_digest(base: Path) -> str:

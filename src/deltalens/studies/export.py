@@ -146,8 +146,8 @@ def _folder_name(t: float) -> str:
 
 def _input(end: Adapter) -> dict[str, Any]:
     """An end by name and content: no machine path goes into an adapter."""
-    weights = Path(end.provenance.path) if end.provenance.path else None
-    files = [] if weights is None else [weights, weights.parent / CONFIG]
+    files = [Path(file) for file in end.provenance.inputs]
+    files += [files[0].parent / CONFIG] if files else []
     files = [file for file in files if file.is_file()]  # a full checkpoint has no such config
     return {
         "name": end.name,

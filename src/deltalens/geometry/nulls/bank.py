@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deltalens.core.shapes import Array, Bool, Float, Int
-from deltalens.geometry.initialisation import DIFFERENT, MISSING, PARTIAL, SHARED
+from deltalens.geometry.initialisation import DIFFERENT, MISSING, PARTIAL, SHARED, UNTOLD
 from deltalens.geometry.nulls import Undefined
 from deltalens.stats.resample import Tail, monte_carlo_p, smallest_reachable_p
 
@@ -140,6 +140,11 @@ def exchangeable(
     """
     a, b = ends
     relation = codes[:, a, b]
+    if (relation == UNTOLD).any():
+        return Undefined(
+            "an update of the pair is dense and has no initialisation: "
+            "which members are exchangeable cannot be told"
+        )
     if (relation == PARTIAL).any():
         return Undefined(
             "the pair's initialisation moved or is shared in part: "

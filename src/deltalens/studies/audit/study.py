@@ -57,7 +57,7 @@ def run_audit(*, seed: int, draws: int, adapters: Path | None, progress: Progres
         found.append(audit_model(model, draws, seed=seed))
     real = None if adapters is None else audit_files(opened, adapters, draws, seed=seed, say=say)
     settings = {"seed": seed, "draws": draws, "adapters": adapters and str(adapters)}
-    paths = [Path(a.provenance.path) for a in opened if a.provenance.path]
+    paths = [Path(f) for a in opened for f in a.provenance.inputs]
     return Audit(tuple(found), real, draws, provenance(settings, paths))
 
 

@@ -146,6 +146,7 @@ def base_pair(
         shared_init="none",
         n_shared_init=0,
         n_partial_init=0,
+        n_no_init=0,
         n_modules=int(held.sum()),
         n_missing=0,
         n_refused=refused,

@@ -39,6 +39,7 @@ def _pair(pair: Pair, corrected: Mapping[str, Correction], family: int) -> dict[
         "shared_init": pair.shared_init,
         "n_shared_init": pair.n_shared_init,
         "n_partial_init": pair.n_partial_init,
+        "n_no_init": pair.n_no_init,
         **pair.values,
         "by_init": pair.split,
         "nulls": nulls,

@@ -108,8 +108,9 @@ def build_pair(c: Context, i: int, j: int) -> Pair:
     shared, n_shared, _ = initialisation.summary(codes)
     n_modules = int(common.sum())  # dense updates are compared, though they tell no start
     partial = int(np.sum(codes == initialisation.PARTIAL))
+    untold = int(np.sum(codes == initialisation.UNTOLD))
     nulls = _nulls(c, i, j, by_module, values)
-    used = _used(nulls, shared, partial)
+    used = _used(nulls, shared, partial + untold)
     z, p = scores(values, nulls, used)
     refused = common & ~((s.numerical_rank[:, i] >= s.k) & (s.numerical_rank[:, j] >= s.k))
     gaps = cut_quality(s.S[:, [i, j]], s.k)[1].min(axis=1)
@@ -121,6 +122,7 @@ def build_pair(c: Context, i: int, j: int) -> Pair:
         shared_init=shared,
         n_shared_init=n_shared,
         n_partial_init=partial,
+        n_no_init=untold,
         n_modules=n_modules,
         n_missing=int(np.sum((s.ranks[:, [i, j]] > 0).any(axis=1) & ~common)),
         n_refused=int(refused.sum()),
@@ -211,7 +213,7 @@ def why_no_rotation(held: Array, gauge: Array) -> str:
 
 
 def _used(
-    nulls: Mapping[str, Mapping[str, Moments] | str], shared: str, partial: int
+    nulls: Mapping[str, Mapping[str, Moments] | str], shared: str, unclear: int
 ) -> dict[str, str]:
     """The null that applies to each measure: the strongest rung that the pair allows.
 
@@ -221,7 +223,7 @@ def _used(
     support a claim. The cosine takes the activation-matched rotation, the rotation, else Haar for
     different initialisations.
     """
-    unrelated = shared == "none" and partial == 0
+    unrelated = shared == "none" and unclear == 0
     found: dict[str, str] = {}
     for name in MEASURES:
         order = ["haar"]
@@ -245,6 +247,7 @@ def _split(
         ("shared", initialisation.SHARED),
         ("different", initialisation.DIFFERENT),
         ("partial", initialisation.PARTIAL),
+        ("none to compare", initialisation.UNTOLD),
     ):
         rows = codes == code
         if rows.any():
@@ -288,6 +291,12 @@ def _warnings(
         found.append(
             f"the initialisation is neither shared nor different in {partial} of {n_modules} "
             "modules (moved, or shared in part): no null applies to their input side"
+        )
+    untold = int(np.sum(codes == initialisation.UNTOLD))
+    if untold:
+        found.append(
+            f"an update is dense in {untold} of {n_modules} modules and has no initialisation to "
+            "compare: no null applies to their input side"
         )
     apart = initialisation.rewritten(s.raw_cosine, s.row_overlap)[:, i, j]
     moved = int(np.sum(apart & (codes == initialisation.SHARED)))

@@ -60,7 +60,8 @@ class Pair:
 
     `nulls` maps a null to its moments by measure, or to the reason why it cannot be given.
     `split` holds the input-side measures over the modules that share their initialisation and over
-    those that do not, where a pair has both.
+    those that do not, where a pair has both. `n_no_init` counts the modules where an update is
+    dense and has no initialisation to compare.
     """
 
     a: str
@@ -70,6 +71,7 @@ class Pair:
     shared_init: str
     n_shared_init: int
     n_partial_init: int
+    n_no_init: int
     n_modules: int
     n_missing: int
     n_refused: int

@@ -246,7 +246,7 @@ def _result(
     if ranked.document is not None:
         settings["bank"] = list(ranked.document["members"])
     read = (*inputs.adapters, *ranked.members)
-    files = [Path(a.provenance.path) for a in read if a.provenance.path]
+    files = [Path(f) for a in read for f in a.provenance.inputs]
     return Result(
         kind="compare",
         document=document,

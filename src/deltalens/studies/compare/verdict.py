@@ -6,9 +6,10 @@ The rules, in order:
    side what the rank supports (`verdict_bank`);
 3. one shared initialisation in all modules: input-side measures are not interpretable;
 4. shared in some: input-side measures are given apart for either kind of module;
-5. moved or shared in part: no null applies to the input side;
-6. different initialisations: the input side against Haar, the cosine as hidden by the seeds.
-In 3 to 6 the signed update cosine is a screen; nothing is concluded about the task, and the last
+5. a dense update, which has no initialisation to compare: no null applies to the input side;
+6. moved or shared in part: the same;
+7. different initialisations: the input side against Haar, the cosine as hidden by the seeds.
+In 3 to 7 the signed update cosine is a screen; nothing is concluded about the task, and the last
 sentence says why the bank cannot speak, or which options would supply the missing rungs.
 """
 
@@ -44,6 +45,12 @@ def verdict(pair: Pair, corrected: Mapping[str, Correction]) -> str:
         opening = _shared(pair)
     elif pair.shared_init == "some":
         opening = _some(pair)
+    elif pair.n_no_init:
+        opening = (
+            f"No initialisation to compare in {pair.n_no_init} of {pair.n_modules} modules, where "
+            "an update is dense (as of a full checkpoint, DoRA or IA3): no null applies to the "
+            "input side."
+        )
     elif pair.n_partial_init:
         opening = (
             f"Initialisation moved or shared in part in {pair.n_partial_init} of "

@@ -47,7 +47,7 @@ def covariances(
     """Measure `C = E[x x^T]` of every input of the decoder's linear modules, and write it.
 
     Args:
-        model: a model's folder, or `"toy"`.
+        model: a model's folder, `hf:owner/name[@revision][/subfolder]`, or `"toy"`.
         texts: see `texts.read_texts`.
         out: the covariance file; while it is made, `OUT.progress` holds the sums.
         options: what is measured. `drop_first` tokens of every text and all beginning-of-sequence
@@ -70,7 +70,7 @@ def covariances(
     target = open_target(model)
     given = read_texts(texts, symbolic=target.symbolic)
     say(f"loading {shown(target.name)}")
-    loaded = load(base_folder(model))
+    loaded = load(target.folder or base_folder(model))
     read = _read(loaded.model, loaded.tokenizer, given, options)
     plan = Plan(options.kind, options.rank, options.seed)
     shown_by = max(read.rows, key=len)[:_PROBE]
@@ -87,7 +87,12 @@ def covariances(
     info, rows = _write(out, target, given, options, read, streamer, plan)
     store.forget()
     settings = {**_settings(target, given, options), "memory_bytes": needed}
-    return Result("covariances", document(info, rows), {"inputs": rows}, provenance(settings, []))
+    return Result(
+        "covariances",
+        {**document(info, rows), **target.origin},
+        {"inputs": rows},
+        {**provenance(settings, []), **target.origin},
+    )
 
 
 def _silent(_: str) -> None:

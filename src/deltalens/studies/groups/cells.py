@@ -85,8 +85,9 @@ def _ends(members: Mapping[str, Sequence[str]], a: str, b: str) -> list[tuple[st
 
 
 def _seeds(pair: Mapping[str, Any]) -> Seeds:
-    # A factor that moved is neither the one nor the other.
-    return "in part" if pair["n_partial_init"] else _STATES[pair["shared_init"]]
+    # A factor that moved, or a dense update, is neither the one nor the other.
+    unclear = pair["n_partial_init"] or pair.get("n_no_init", 0)
+    return "in part" if unclear else _STATES[pair["shared_init"]]
 
 
 def _tasks(pair: tuple[str, str], tasks: Mapping[str, str]) -> Tasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.protocols import Model
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
+from deltalens.io.hub import fetch_model, is_hub_path
 from deltalens.io.read import load_all
 from deltalens.organisms.base import BASE_NAMES, SHIPPED, base_folder
 from deltalens.organisms.exact_judge import is_symbolic
@@ -34,6 +35,8 @@ class Target:
         toy: how adapters call it, if it is a toy base.
         digest: SHA-256 of its weights, on demand.
         load: gives the model.
+        folder: where it lies, unless it is an object.
+        hub: repository, revision and commit of one from the hub.
     """
 
     name: str
@@ -41,6 +44,13 @@ class Target:
     toy: str | None
     digest: Callable[[], str]
     load: Callable[[], Model]
+    folder: Path | None = None
+    hub: Mapping[str, str] | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What document and provenance say of a model from the hub; nothing of any other."""
+        return {} if self.hub is None else {"hub": dict(self.hub)}
 
 
 def open_path(a: Source, b: Source, kind: str) -> AdapterPath:
@@ -78,20 +88,23 @@ def open_target(model: Model | str | Path) -> Target:
     """Where the model is; nothing is loaded.
 
     Raises:
-        BaseModelError: if a folder has no `config.json`.
+        BaseModelError: if a folder has no `config.json`, or the hub's cannot be fetched.
     """
     if not isinstance(model, str | Path):
         symbolic, toy = _speaks(model), _toy_object(model)
         return Target(model.name, symbolic, toy, lambda: object_digest(model), lambda: model)
-    folder = base_folder(model)
+    fetched = fetch_model(str(model)) if is_hub_path(model) else None
+    folder = base_folder(model) if fetched is None else fetched.folder
     if not (folder / "config.json").is_file():
         raise BaseModelError(
-            f"{shown(folder)}: no config.json; --model takes a model's folder or one of "
-            f"{', '.join(SHIPPED)}"
+            f"{shown(folder)}: no config.json; --model takes a model's folder, "
+            f"hf:owner/name[@revision][/subfolder] or one of {', '.join(SHIPPED)}"
         )
     symbolic = is_symbolic(folder)
     toy = toy_name(folder) if symbolic else None
     name = toy if toy and str(model) in SHIPPED else folder.resolve().name
+    if fetched is not None:
+        name = fetched.place.name
 
     def load() -> Model:
         from deltalens.models.hf import HFModel
@@ -101,7 +114,8 @@ def open_target(model: Model | str | Path) -> Target:
             return HFModel.load(folder, name=name, batch_size=size, stop=stop)
         return HFModel.load(folder, name=name)
 
-    return Target(name, symbolic, toy, lambda: folder_digest(folder), load)
+    source = None if fetched is None else fetched.source
+    return Target(name, symbolic, toy, lambda: folder_digest(folder), load, folder, source)
 
 
 def _speaks(model: Any) -> bool:

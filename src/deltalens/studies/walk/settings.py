@@ -46,8 +46,8 @@ def require_equal(old: Settings, new: Settings, folder: Path) -> None:
 def adapter_digest(adapter: Adapter) -> str:
     """SHA-256 of an adapter's files, or of its factors where it has none."""
     if adapter.provenance.path:
-        weights = Path(adapter.provenance.path)
-        files = [weights, weights.parent / CONFIG]
+        files = [Path(file) for file in adapter.provenance.inputs]
+        files.append(files[0].parent / CONFIG)
         return _joined({file.name: sha256_file(file) for file in files if file.is_file()})
     found = hashlib.sha256()
     for key, update in adapter.items():

@@ -60,7 +60,8 @@ def walk(
     Args:
         a: an adapter, its folder, or `"base"`: t = 0.
         b: the same: t = 1.
-        model: a `Model`, a model's folder, `"toy"` or `"toy-qwen2"`. It is given back unchanged.
+        model: a `Model`, a model's folder, `hf:owner/name[@revision][/subfolder]`, `"toy"` or
+            `"toy-qwen2"`. It is given back unchanged.
         steps: points, equally spaced from `start` to `stop`, both included; 3 or more.
         start: the first position: below 0 lies what `b` changes, taken from `a`. t = 0 and t = 1
             are always among the points.
@@ -124,6 +125,7 @@ def walk(
         "a": line.ends[0].name,
         "b": line.ends[1].name,
         "model": target.name,
+        **target.origin,
         "path": line.kind,
         "steps": steps,
         "from": at[0],
@@ -138,12 +140,12 @@ def walk(
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
         "warnings": [*warnings, *_unread(points)],
     }
-    files = [Path(end.provenance.path) for end in line.ends if end.provenance.path]
+    files = [Path(f) for end in line.ends for f in end.provenance.inputs]
     return Result(
         kind="walk",
         document=document(points, made, head),
         tables=made.tables(),
-        provenance=provenance({**settings, **scoring}, files),
+        provenance={**provenance({**settings, **scoring}, files), **target.origin},
         draw=_draw,
     )
 
