@@ -14,6 +14,8 @@ from deltalens.errors import OptionError
 from deltalens.io.provenance import sha256_file
 from deltalens.organisms.exact_judge import EXACT, exact_panel
 
+_WITH_FILE = ("rules", "local")
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -65,7 +67,7 @@ def open_judge(
         if samples is not None:
             raise OptionError("--samples without --judge: nobody would score the answers")
         return Judged(None, None, asked)
-    panel, identity = _panel(judge)
+    panel, identity = open_panel(judge)
     return Judged(panel.name, panel, asked, identity)
 
 
@@ -76,16 +78,30 @@ def _symbolic(judge: str | Panel | None, samples: int | None) -> Judged:
     return Judged(EXACT, panel, ())
 
 
-def _panel(judge: str | Panel) -> tuple[Panel, str | None]:
-    """`NAME` or `NAME=FILE`: the file is the judge's own, its rules for example."""
+def open_panel(judge: str | Panel) -> tuple[Panel, str | None]:
+    """`NAME` or `NAME=FILE`, and what its scores depend on beside the name.
+
+    The file is the judge's own, its rules for example. A judge that depends on more than its file
+    says so itself (`identity`).
+
+    Raises:
+        OptionError: if there is no such judge, or it needs a file.
+        BehaviourError: if its file cannot be used.
+    """
     if isinstance(judge, Panel):
-        return judge, None
+        return judge, _own_identity(judge)
     name, given, file = judge.partition("=")
     if name == EXACT:
         raise OptionError(
             "--judge exact knows the answers of the symbolic world (--model toy) only"
         )
-    if not given and name == "rules":
-        raise OptionError("--judge rules needs its file: --judge rules=FILE.yaml")
+    if not given and name in _WITH_FILE:
+        raise OptionError(f"--judge {name} needs its file: --judge {name}=FILE.yaml")
     panel = judge_by_name(name, file=file) if given else judge_by_name(name)
-    return panel, sha256_file(Path(file)) if given and Path(file).is_file() else None
+    own = _own_identity(panel)
+    return panel, own or (sha256_file(Path(file)) if given and Path(file).is_file() else None)
+
+
+def _own_identity(panel: Panel) -> str | None:
+    held = [getattr(judge, "identity", None) for judge in (panel.aligned, panel.coherent)]
+    return next((each for each in held if isinstance(each, str)), None)
