@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deltalens.behaviour.judges import judge_by_name
+from deltalens.behaviour.paired import Unit, require_contrasts
 from deltalens.behaviour.questions import Question, read_questions
 from deltalens.behaviour.scoring import Panel
 from deltalens.core.text import shown
@@ -14,7 +15,9 @@ from deltalens.errors import OptionError
 from deltalens.io.provenance import sha256_file
 from deltalens.organisms.exact_judge import EXACT, exact_panel
 
+PAIRED = "paired"
 _WITH_FILE = ("rules", "local")
+_UNITS: Mapping[Unit, str] = {"token": "per token", "sum": "summed"}
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,19 @@ class Judged:
         panel: who scores sampled answers; None where nothing is sampled.
         questions: what is asked; empty in the symbolic world, which has its own.
         identity: what scores depend on beside the judge's name: the SHA-256 of its file.
+        paired: how given answers are compared; None where answers are sampled, or none measured.
     """
 
     name: str | None
     panel: Panel | None
     questions: tuple[Question, ...]
     identity: str | None = None
+    paired: Unit | None = None
+
+    @property
+    def computed(self) -> bool:
+        """Whether behaviour is computed and not sampled."""
+        return self.name is not None and self.panel is None
 
 
 def open_judge(
@@ -67,6 +77,8 @@ def open_judge(
         if samples is not None:
             raise OptionError("--samples without --judge: nobody would score the answers")
         return Judged(None, None, asked)
+    if isinstance(judge, str) and judge.partition("=")[0] == PAIRED:
+        return _paired(judge, asked, samples)
     panel, identity = open_panel(judge)
     return Judged(panel.name, panel, asked, identity)
 
@@ -76,6 +88,27 @@ def _symbolic(judge: str | Panel | None, samples: int | None) -> Judged:
         raise OptionError("--judge: answers of the symbolic world have one judge, 'exact'")
     panel = None if samples is None else exact_panel()
     return Judged(EXACT, panel, ())
+
+
+def _paired(judge: str, asked: tuple[Question, ...], samples: int | None) -> Judged:
+    """Given answers compared: `paired` (per token) or `paired=sum`."""
+    _, _, given = judge.partition("=")
+    units: Mapping[str, Unit] = {
+        PAIRED: "token",
+        f"{PAIRED}=token": "token",
+        f"{PAIRED}=sum": "sum",
+    }
+    unit = units.get(judge)
+    if unit is None:
+        raise OptionError(
+            f"--judge {PAIRED}={shown(given, 40)} is not known; known are {PAIRED}, {PAIRED}=sum"
+        )
+    if samples is not None:
+        raise OptionError(
+            f"--samples with --judge {PAIRED}: given answers are compared, and none is sampled"
+        )
+    require_contrasts(asked)
+    return Judged(f"{PAIRED} ({_UNITS[unit]})", None, asked, paired=unit)
 
 
 def open_panel(judge: str | Panel) -> tuple[Panel, str | None]:
@@ -91,6 +124,8 @@ def open_panel(judge: str | Panel) -> tuple[Panel, str | None]:
     if isinstance(judge, Panel):
         return judge, _own_identity(judge)
     name, given, file = judge.partition("=")
+    if name == PAIRED:
+        raise OptionError(f"--judge {PAIRED} scores no answer: it compares given ones, in a walk")
     if name == EXACT:
         raise OptionError(
             "--judge exact knows the answers of the symbolic world (--model toy) only"
