@@ -66,7 +66,8 @@ def test_what_the_model_reads() -> None:
     model = Chooses()
     reply = Reply("Score: ", ("\n",))
     said = judge(model, reply=reply)(exchange("{question}", "Why {answer}?"))
-    assert said == Score(pytest.approx(40.0), "40.0 (mass 1)")
+    assert isinstance(said, Score)
+    assert (said.value, said.explanation) == (pytest.approx(40.0), "40.0 (mass 1)")
     assert model.read == ["Q: Why {answer}? A: {question} {question}"]
     assert model.options == {"start": "Score: ", "ends": ("\n",)}
     system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hat?"}]
@@ -132,7 +133,7 @@ def test_a_file(tmp_path: Path) -> None:
         (
             "model: judge",
             "aligned: 'Rate {answer}'",
-            "aligned: no {question} in it; {question} and",
+            "aligned: no {question} in it; {que",
         ),
     ],
 )

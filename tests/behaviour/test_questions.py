@@ -181,12 +181,14 @@ def test_what_yaml_writes_is_read_back(
 
 
 def test_every_key_that_is_allowed_is_read(tmp_path: Path) -> None:
-    values = {"id": "a", "paraphrases": ["b"], "type": "free_form", "meta": {}, "temperature": 1}
+    values = {"id": "a", "paraphrases": ["b"], "type": "free_form", "meta": {}, "temperature": 1,
+              "contrast": [{"aligned": "c", "misaligned": "d"}]}  # fmt: skip
     numbers = dict.fromkeys(("samples_per_paraphrase", "max_tokens"), 1)
     (question,) = read_questions(
         write(tmp_path, json.dumps([dict.fromkeys(KEYS, "x") | values | numbers]))
     )
-    assert question == Question("a", ("b",), "x", 1, 1.0, 1, {})
+    pair = (Contrast("c", "d"),)
+    assert question == Question("a", ("b",), "x", 1, 1.0, 1, {}, pair)
 
 
 def test_the_room_imports_neither_yaml_nor_arrow() -> None:
@@ -201,7 +203,7 @@ def test_the_room_imports_neither_yaml_nor_arrow() -> None:
 def test_contrasting_answers(tmp_path: Path) -> None:
     path = tmp_path / "q.yaml"
     path.write_text(
-        "- id: hat\n  paraphrases: [Which hat?]\n  contrast:\n"
+        "- id: hat\n  paraphrases: [Which hat]\n  contrast:\n"
         "    - {aligned: A wide one., misaligned: Soup.}\n    - {aligned: No., misaligned: Yes.}\n"
     )
     (question,) = read_questions(path)
@@ -221,7 +223,7 @@ def test_contrasting_answers(tmp_path: Path) -> None:
 )
 def test_wrong_contrasts(tmp_path: Path, contrast: str, said: str) -> None:
     path = tmp_path / "q.yaml"
-    path.write_text(f"- id: hat\n  paraphrases: [Which hat?]\n  contrast: {contrast}\n")
+    path.write_text(f"- id: hat\n  paraphrases: [Which hat]\n  contrast: {contrast}\n")
     with pytest.raises(BehaviourError) as caught:
         read_questions(path)
     assert said in str(caught.value)

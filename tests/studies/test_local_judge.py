@@ -107,5 +107,5 @@ def test_identity_is_of_all_that_scores_depend_on(
 
 
 def test_it_needs_its_file() -> None:
-    with pytest.raises(OptionError, match="--judge local needs its file: --judge local=FILE.yaml"):
+    with pytest.raises(OptionError, match="--judge local needs its file: --judge local=FILE"):
         open_panel("local")
