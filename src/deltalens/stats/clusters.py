@@ -88,7 +88,7 @@ def _spread(without: Float[Array, " cluster"]) -> float:
 
 
 def _bootstrap(
-    members: Sequence[Int[Array, " row"]],
+    members: Sequence[Int[Array, " _"]],
     statistic: Of,
     estimate: float,
     rng: np.random.Generator,
