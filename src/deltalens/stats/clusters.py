@@ -18,7 +18,7 @@ from deltalens.stats.normal import check_level
 ENOUGH = 40
 """Questions from which they are resampled."""
 
-Of = Callable[[Int[Array, " row"]], float | None]
+Of = Callable[[Array], float | None]
 """A statistic of some of the answers, by their place; None where it is undefined."""
 
 

@@ -18,8 +18,8 @@ from deltalens.errors import OptionError
 from deltalens.stats.resample import monte_carlo_p
 
 Weights = Literal["none", "linear", "quadratic"]
-Table = Float[Array, "answer judge"]
-Statistic = Callable[[Table], float | None]
+Statistic = Callable[[Array], float | None]
+"""Of a table of answers by judges."""
 
 _WEIGHTS = {"none": None, "linear": "linear", "quadratic": "quadratic"}
 
@@ -29,7 +29,7 @@ def binned(scores: Float[Array, "..."], *, width: float = 10.0, top: float = 100
     return np.minimum(np.floor(scores / width), np.ceil(top / width) - 1)
 
 
-def kappa(classes: Table, weights: Weights = "quadratic") -> float | None:
+def kappa(classes: Float[Array, "answer judge"], weights: Weights = "quadratic") -> float | None:
     """Cohen's kappa of two judges over the answers that both scored.
 
     `1 - sum w_ij p_ij / sum w_ij p_i p_j` with w = 0 or 1, `|i - j|` or `(i - j)^2` (Cohen 1968),
@@ -59,7 +59,7 @@ def kappa(classes: Table, weights: Weights = "quadratic") -> float | None:
     return float(found)
 
 
-def alpha(scores: Table) -> float | None:
+def alpha(scores: Float[Array, "answer judge"]) -> float | None:
     """Krippendorff's alpha for numbers (interval metric), all judges at once, some missing.
 
     `1 - D_o / D_e`: the mean squared difference of two scores of one answer over that of any two
@@ -84,7 +84,7 @@ def alpha(scores: Table) -> float | None:
     return 1.0 - observed / expected if np.ptp(every) > 0 else None
 
 
-def rank_correlation(scores: Table) -> float | None:
+def rank_correlation(scores: Float[Array, "answer judge"]) -> float | None:
     """Spearman's rho of two judges; None under three answers, or where a judge gave one score."""
     known = scores[np.isfinite(scores).all(axis=1)]
     if len(known) < 3 or (np.ptp(known, axis=0) == 0).any():
@@ -95,7 +95,7 @@ def rank_correlation(scores: Table) -> float | None:
     return float(found.statistic)
 
 
-def mean_difference(scores: Table) -> float | None:
+def mean_difference(scores: Float[Array, "answer judge"]) -> float | None:
     """The first judge's score minus the second's, on average; None without a common answer."""
     known = scores[np.isfinite(scores).all(axis=1)]
     return float((known[:, 0] - known[:, 1]).mean()) if len(known) else None
@@ -119,7 +119,11 @@ class Chance:
 
 
 def by_chance(
-    scores: Table, statistic: Statistic, *, rng: np.random.Generator, draws: int = 999
+    scores: Float[Array, "answer judge"],
+    statistic: Statistic,
+    *,
+    rng: np.random.Generator,
+    draws: int = 999,
 ) -> Chance:
     """What a measure is for judges that agree by chance, each with the scores that it gives.
 
@@ -141,7 +145,9 @@ def by_chance(
     return Chance(float(np.mean(found)), sd, monte_carlo_p(observed, found), len(found))
 
 
-def _dealt(scores: Table, rng: np.random.Generator) -> Table:
+def _dealt(
+    scores: Float[Array, "answer judge"], rng: np.random.Generator
+) -> Float[Array, "answer judge"]:
     made = scores.copy()
     for j in range(scores.shape[1]):
         known = np.isfinite(scores[:, j])
@@ -149,7 +155,7 @@ def _dealt(scores: Table, rng: np.random.Generator) -> Table:
     return made
 
 
-def scored_by(scores: Table) -> Int[Array, "4"]:
+def scored_by(scores: Float[Array, "answer judge"]) -> Int[Array, "4"]:
     """Answers that both of two judges scored, the first alone, the second alone, and neither."""
     one, two = np.isfinite(scores).T
     return np.array(

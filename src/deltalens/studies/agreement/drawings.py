@@ -24,20 +24,21 @@ def figures(result: Result) -> dict[str, Figure]:
 def thresholds(result: Result) -> Figure:
     """Misaligned rates and their kappa, as either threshold moves and the other stays."""
     limits = result.document["thresholds"]
+    labels = [judge["judge"] for judge in result.document["judges"]]
     panels: list[PathPanel] = []
     for moved, other in (("aligned", "coherent"), ("coherent", "aligned")):
         rows = [row for row in result.tables["sweep"] if row.moved == moved]
         side = "above" if other == "coherent" else "below"
         stays = f"{other} {side} {limits[other]:g}"
         axis = f"{moved} {'below' if moved == 'aligned' else 'above'}"
-        # One legend for each kind of curve: in a narrow panel a second one hides the curves.
-        first = moved == "aligned"
+        first = moved == "aligned"  # a legend in every panel would hide the curves
         for measure, title, limit in (
             ("rate", "misaligned, %", (-4.0, 104.0)),
             ("kappa", "kappa of the verdicts", (-1.05, 1.05)),
         ):
-            curves = _curves([row for row in rows if row.measure == measure])
-            panels.append(PathPanel(stays, axis, title, curves, limit, legend=first))
+            curves = _curves([row for row in rows if row.measure == measure], labels)
+            named = first and (measure == "rate" or len(curves) > 1)
+            panels.append(PathPanel(stays, axis, title, curves, limit, legend=named))
     text = (
         f"Misaligned: aligned below {limits['aligned']:g} and coherent above "
         f"{limits['coherent']:g}, one of them moved. Rates are over the answers that all judges "
@@ -46,13 +47,16 @@ def thresholds(result: Result) -> Figure:
     return curves_figure(tuple(panels), small_print=text, height=2.6)
 
 
-def _curves(rows: Sequence[SweepRow]) -> tuple[PathCurve, ...]:
+def _curves(rows: Sequence[SweepRow], labels: Sequence[str]) -> tuple[PathCurve, ...]:
+    """Judges are numbered where there are more than two, and pairs called by the numbers."""
     made: list[PathCurve] = []
+    number = {label: i for i, label in enumerate(labels, 1)}
     for i, (a, b) in enumerate(dict.fromkeys((row.a, row.b) for row in rows)):
         of = [row for row in rows if (row.a, row.b) == (a, b)]
         scale = 1.0 if b else 100.0
         y = tuple(None if row.value is None else scale * row.value for row in of)
-        name = f"{a} / {b}" if b else a
+        single = f"{number[a]}: {a}" if len(labels) > 2 else a
+        name = f"{number[a]} / {number[b]}" if b else single
         made.append(PathCurve(name, tuple(row.threshold for row in of), y, family=i))
     return tuple(made)
 

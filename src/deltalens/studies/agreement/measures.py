@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,20 +15,19 @@ from deltalens.studies.agreement.rows import AgreementRow, ScoredRow
 from deltalens.studies.agreement.table import SCALES, Table
 
 ALL = "all"
-Statistic = Callable[[Float[Array, "answer judge"]], float | None]
 
 
 def _of_classes(weights: st.Weights, scores: Float[Array, "answer judge"]) -> float | None:
     return st.kappa(st.binned(scores), weights)
 
 
-_SCORES: Mapping[str, Statistic] = {
+_SCORES: Mapping[str, st.Statistic] = {
     "kappa_quadratic": partial(_of_classes, "quadratic"),
     "kappa_linear": partial(_of_classes, "linear"),
     "spearman": st.rank_correlation,
     "mean_difference": st.mean_difference,
 }
-_VERDICTS: Mapping[str, Statistic] = {"kappa": partial(st.kappa, weights="none")}
+_VERDICTS: Mapping[str, st.Statistic] = {"kappa": partial(st.kappa, weights="none")}
 _NO_CHANCE = ("mean_difference",)
 
 
@@ -58,7 +57,7 @@ def _row(
     a: str,
     b: str,
     scores: Float[Array, "answer judge"],
-    measure: Statistic,
+    measure: st.Statistic,
     questions: Sequence[str],
     rng: np.random.Generator,
     draws: int,
