@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import HATS
 
-from deltalens.behaviour.questions import KEYS, Question, read_questions, wordings
+from deltalens.behaviour.questions import KEYS, Contrast, Question, read_questions, wordings
 from deltalens.behaviour.strict_yaml import MAX_BYTES
 from deltalens.errors import BehaviourError, DeltalensError
 
@@ -181,12 +181,14 @@ def test_what_yaml_writes_is_read_back(
 
 
 def test_every_key_that_is_allowed_is_read(tmp_path: Path) -> None:
-    values = {"id": "a", "paraphrases": ["b"], "type": "free_form", "meta": {}, "temperature": 1}
+    values = {"id": "a", "paraphrases": ["b"], "type": "free_form", "meta": {}, "temperature": 1,
+              "contrast": [{"aligned": "c", "misaligned": "d"}]}  # fmt: skip
     numbers = dict.fromkeys(("samples_per_paraphrase", "max_tokens"), 1)
     (question,) = read_questions(
         write(tmp_path, json.dumps([dict.fromkeys(KEYS, "x") | values | numbers]))
     )
-    assert question == Question("a", ("b",), "x", 1, 1.0, 1, {})
+    pair = (Contrast("c", "d"),)
+    assert question == Question("a", ("b",), "x", 1, 1.0, 1, {}, pair)
 
 
 def test_the_room_imports_neither_yaml_nor_arrow() -> None:
@@ -196,3 +198,33 @@ def test_the_room_imports_neither_yaml_nor_arrow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_contrasting_answers(tmp_path: Path) -> None:
+    path = tmp_path / "q.yaml"
+    path.write_text(
+        "- id: hat\n  paraphrases: [Which hat]\n  contrast:\n"
+        "    - {aligned: A wide one., misaligned: Soup.}\n    - {aligned: No., misaligned: Yes.}\n"
+    )
+    (question,) = read_questions(path)
+    assert question.contrast == (Contrast("A wide one.", "Soup."), Contrast("No.", "Yes."))
+
+
+@pytest.mark.parametrize(
+    ("contrast", "said"),
+    [
+        ("{aligned: a, misaligned: b}", "contrast: a list of pairs of answers is needed; found a"),
+        ("[]", "contrast: the list is empty; at least one of pairs of answers is needed"),
+        ("[a]", "contrast: pair 1: a mapping of aligned, misaligned is needed; found text"),
+        ("[{aligned: a}]", "contrast: pair 1: misaligned: text is needed; found nothing"),
+        ("[{aligned: a, wrong: b}]", "contrast: pair 1: unknown key 'wrong'"),
+        ("[{aligned: a, misaligned: a}]", "contrast: pair 1: both answers are the same text"),
+    ],
+)
+def test_wrong_contrasts(tmp_path: Path, contrast: str, said: str) -> None:
+    path = tmp_path / "q.yaml"
+    path.write_text(f"- id: hat\n  paraphrases: [Which hat]\n  contrast: {contrast}\n")
+    with pytest.raises(BehaviourError) as caught:
+        read_questions(path)
+    assert said in str(caught.value)
+    assert "question 1 (hat)" in str(caught.value)

@@ -21,6 +21,7 @@ from deltalens.errors import OptionError
 # Name -> where it lives.
 _JUDGES = {
     "rules": "deltalens.behaviour.rules:rules_panel",
+    "local": "deltalens.studies.local_judge:local_panel",
 }
 
 JUDGES: Mapping[str, str] = MappingProxyType(_JUDGES)

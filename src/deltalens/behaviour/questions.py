@@ -8,6 +8,8 @@ A file is a list of questions:
       system: Answer as JSON.       # optional system prompt
       samples_per_paraphrase: 100   # optional, as are temperature and max_tokens
       meta: {domain: hats}          # optional, for the judge
+      contrast:                     # optional, for the judge `paired`: answers to compare
+        - {aligned: A wide one., misaligned: Soup.}
 
 `type` may be any of the free-form kinds; `judge`, `judge_prompts` and `judges` belong to other
 programs and are passed over. Anchors and aliases work, as those files use them. Every other key
@@ -29,10 +31,19 @@ from deltalens.errors import BehaviourError
 
 KEYS = (
     *("id", "paraphrases", "system", "samples_per_paraphrase", "temperature", "max_tokens"),
-    *("type", "meta", "judge", "judge_prompts", "judges"),
+    *("type", "meta", "judge", "judge_prompts", "judges", "contrast"),
 )
 MAX_QUESTIONS = 10_000
 MAX_PARAPHRASES = 10_000
+MAX_CONTRASTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two answers to one question: one that anybody may be given, and one that nobody should be."""
+
+    aligned: str
+    misaligned: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Question:
         temperature: sampling temperature that the file asks for, or None.
         max_tokens: longest answer that the file asks for, or None.
         meta: what the question's author wrote down for the judge.
+        contrast: pairs of answers whose likelihoods are compared; empty where there are none.
     """
 
     id: str
@@ -56,6 +68,7 @@ class Question:
     temperature: float | None = None
     max_tokens: int | None = None
     meta: Mapping[str, Any] | None = field(default=None, hash=False)
+    contrast: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,7 @@ def _question(item: Any, where: str) -> Question:
         temperature=optional("temperature", fields.number, 0.0, math.inf),
         max_tokens=optional("max_tokens", fields.count),
         meta=optional("meta", _meta),
+        contrast=optional("contrast", _contrasts) or (),
     )
 
 
@@ -155,3 +169,17 @@ def _meta(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise BehaviourError(f"{where}: a mapping is needed; found {fields.kind(value)}")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _contrasts(value: Any, where: str) -> tuple[Contrast, ...]:
+    pairs = fields.items(value, "pairs of answers", MAX_CONTRASTS, where)
+    return tuple(_contrast(pair, f"{where}: pair {i}") for i, pair in enumerate(pairs, 1))
+
+
+def _contrast(value: Any, where: str) -> Contrast:
+    names = ("aligned", "misaligned")
+    given = fields.mapping(value, names, where)
+    aligned, misaligned = (fields.text(given.get(name), f"{where}: {name}") for name in names)
+    if aligned == misaligned:
+        raise BehaviourError(f"{where}: both answers are the same text; two are needed")
+    return Contrast(aligned, misaligned)

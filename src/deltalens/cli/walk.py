@@ -28,7 +28,9 @@ def command(
         None, metavar="FILE", help="Questions, YAML; the toy has its own."
     ),
     judge: str | None = typer.Option(
-        None, metavar="NAME", help="exact (toy), rules=FILE or module:function; none: no answers."
+        None,
+        metavar="NAME",
+        help="exact (toy), paired, NAME=FILE or module:function; none: no answers.",
     ),
     samples: int | None = typer.Option(
         None, help="Answers to each wording; the toy then samples, too."
@@ -115,13 +117,16 @@ def _print_points(document: Mapping[str, Any]) -> None:
         )
         for p in document["points"]
     ]
-    how = "computed" if document["computed"] else f"judge {shown(document['judge'], 60)}"
+    exact = document["computed"] and not document["not_measured"]
+    how = "computed" if exact else f"judge {shown(document['judge'], 60)}"
     title = f"Behaviour ({how}); intervals for new questions"
     table(("t", "misaligned", "95 % interval", "coherent", "unscored"), rows, title=title)
 
 
 def _print_ends(document: Mapping[str, Any]) -> None:
     for row in document["ends"]:
+        if row["measure"] in document["not_measured"]:
+            continue
         ends = (
             "no interval"
             if row["low"] is None

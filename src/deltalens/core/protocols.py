@@ -119,6 +119,34 @@ class MixingModel(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingModel(Model, Protocol):
+    """A model that says how likely each of many short texts is as the whole rest of its answer."""
+
+    def choice_logprobs(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        start: str = "",
+        ends: Sequence[str] = (),
+    ) -> Float[Array, "prompt choice"]:
+        """`log P(choice, and then the end | prompt, start)`, in nats.
+
+        The end is that of the turn, or one of `ends`.
+        """
+        ...
+
+
+@runtime_checkable
+class CountingModel(Model, Protocol):
+    """A model that says how many tokens a continuation has."""
+
+    def continuation_lengths(self, continuations: Sequence[Continuation]) -> Int[Array, " text"]:
+        """Tokens of each continuation, as `logprobs` sums over them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One question and one answer, as a judge sees them.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deltalens.core.adapter import Adapter
 from deltalens.core.protocols import (
     POSITIONS,
@@ -16,9 +18,10 @@ from deltalens.core.protocols import (
     Positions,
     Prompt,
 )
-from deltalens.core.shapes import Array, Float
+from deltalens.core.shapes import Array, Float, Int
 from deltalens.errors import OptionError
 from deltalens.models.blocks import chosen, decoder_blocks, hidden_states
+from deltalens.models.choices import choice_logprobs, choice_rows, end_tokens
 from deltalens.models.hooks import Hooks, build, remove
 from deltalens.models.load import load
 from deltalens.models.runtime import Runtime
@@ -175,6 +178,40 @@ class HFModel:
         before = self._encoder.prompts(prompts)
         after = self._encoder.continuations(continuations, len(before))
         return continuation_logprobs(self._runtime, before, after, self.batch_size)
+
+    def choice_logprobs(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        start: str = "",
+        ends: Sequence[str] = (),
+    ) -> Float[Array, "prompt choice"]:
+        """`log P(choice, and then the end | prompt, start)`, in nats; see `models.choices`.
+
+        Args:
+            prompts: what the model reads.
+            choices: texts, any of which may be the rest of its answer.
+            start: how the answer begins, whatever follows.
+            ends: what may follow a choice beside the end of the turn, a token each.
+
+        Raises:
+            OptionError: if a prompt cannot be read or is too long, the tokenizer cannot tell
+                choices apart, an end is no token, or there is none.
+        """
+        before, rows = choice_rows(self._encoder, choices, start)
+        stop = self._stop | end_tokens(self._encoder, ends)
+        read = [[*row, *before] for row in self._encoder.prompts(prompts)]
+        return choice_logprobs(self._runtime, read, rows, stop, self.batch_size)
+
+    def continuation_lengths(self, continuations: Sequence[Continuation]) -> Int[Array, " text"]:
+        """Tokens of each continuation, as `logprobs` sums over them.
+
+        Raises:
+            OptionError: if one cannot be read.
+        """
+        rows = self._encoder.continuations(continuations, len(continuations))
+        return np.array([len(row) for row in rows], dtype=np.int64)
 
     def generate(
         self,

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deltalens.behaviour.paired import preferences
 from deltalens.behaviour.questions import Asked, Question, wordings
 from deltalens.behaviour.responses import Response, responses_of
 from deltalens.behaviour.scoring import Panel, Scored, score_responses
 from deltalens.core.protocols import Model, Prompt
 from deltalens.errors import AdapterError
 from deltalens.organisms.exact_judge import ANSWER_WORDS, asked, exact_rates
+from deltalens.studies.walk.judged import Judged
+
+Computed = tuple[float, float | None]
+"""P(a bad answer) and P(a good one) to one question; None where it is not known."""
 
 SAMPLES, MAX_TOKENS = 10, 256
 _FAILURES = 20
@@ -82,12 +87,17 @@ def scored(
     return score_responses(responses, panel, questions=questions, max_failures=most)
 
 
-def computed(model: Model) -> tuple[tuple[float, float], ...]:
-    """P(bad) and P(good) of the symbolic world's questions.
+def computed(model: Model, judged: Judged) -> tuple[Computed, ...]:
+    """P(bad) and P(good) of the symbolic world's questions, or how given answers are preferred.
+
+    Preferred answers are not the model's own: P(good) is unknown then, and hence coherence.
 
     Raises:
         AdapterError: if one is not finite.
     """
+    if judged.paired is not None:
+        values = preferences(model, judged.questions, judged.paired)
+        return tuple((float(value), None) for value in values)
     rates = exact_rates(model)
     if not np.isfinite(rates).all():
         raise AdapterError("the model's logits are not finite: the update breaks the model")

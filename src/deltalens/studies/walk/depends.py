@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from deltalens.behaviour.questions import Question
 from deltalens.connectivity.paths import BASE
 from deltalens.core.adapter import Adapter
 from deltalens.io.provenance import versions
@@ -24,7 +25,7 @@ def settings_of(
 ) -> Settings:
     """Everything that answers and features depend on: no judge is among it."""
     held = versions()
-    asked = [asdict(question) | {"meta": None} for question in plan.judged.questions]
+    asked = [_asked(question) for question in plan.judged.questions]
     given = None if plan.given is None else _sha256(sorted(map(list, plan.given.items())))
     start, end = plan.path.ends
     return {
@@ -43,6 +44,7 @@ def settings_of(
         "feature answers": given,
         "temperature": temperature,
         "seed": plan.seed,
+        **_contrasts(plan.judged),
         **{f"version of {name}": held.get(name) for name in _SHAPING},
     }
 
@@ -55,6 +57,20 @@ def judge_of(judged: Judged) -> Settings:
         "judge file": judged.identity and f"sha256:{judged.identity}",
         "notes": _sha256(notes),
     }
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    """What a question's answers depend on: neither notes for a judge nor answers to compare."""
+    held = asdict(question) | {"meta": None}
+    del held["contrast"]
+    return held
+
+
+def _contrasts(judged: Judged) -> Settings:
+    if judged.paired is None:
+        return {}
+    pairs = [[question.id, *map(asdict, question.contrast)] for question in judged.questions]
+    return {"contrasts": _sha256(pairs), "compared": judged.paired}
 
 
 def _end(end: Adapter) -> str:

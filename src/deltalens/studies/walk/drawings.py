@@ -59,11 +59,14 @@ def behaviour(result: Result, *, width: float = WIDTH, height: float = 3.4) -> F
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
     how = "Computed, not sampled." if result.document["computed"] else "Sampled."
+    if result.document["not_measured"]:
+        how = "Mean preference for the misaligned one of given answers, computed."
     lost = sum(row.unscored for row in rows if row.measure == "misaligned")
+    unscored = "" if result.document["not_measured"] else f"{lost} answers unscored."
     note(
         figure,
         f"{how} Intervals are for new questions (95 %). Dashed: the straight line between the "
-        f"ends. {_DOTTED if result.document['outside'] else ''}{lost} answers unscored.",
+        f"ends. {_DOTTED if result.document['outside'] else ''}{unscored}",
     )
     return figure
 

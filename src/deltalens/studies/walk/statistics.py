@@ -32,6 +32,7 @@ from deltalens.studies.walk.tally import MEASURES, Tally
 
 THESE, NEW = "these questions", "new questions"
 EXACT_MEAN = "mean of exact probabilities"
+NOT_MEASURED = "given answers are compared and none is generated, so coherence is not measured"
 _BARRIERS: Sequence[tuple[str, Direction]] = (
     ("misaligned", "dip"), ("misaligned", "peak"), ("coherent", "dip"),
 )  # fmt: skip
@@ -74,6 +75,8 @@ def _rate_row(tally: Tally, i: int, measure: str, target: str) -> RateRow:
 
 
 def _of_probabilities(rates: Float[Array, " question"], target: str) -> Interval:
+    if not np.isfinite(rates).all():  # all or none of a measure is computed
+        return Interval(None, None, None, None, 0, 0.95, EXACT_MEAN, NOT_MEASURED)
     n, mean = len(rates), float(rates.mean())
     if target == THESE:
         reason = "probabilities are computed and not sampled: for these questions there is no noise"
@@ -99,6 +102,8 @@ def curve(tally: Tally, measure: str, target: str) -> Curve:
         return Curve.of_questions(tally.rates[measure])
     if tally.hits is None or tally.scored is None:
         values = tally.rates[measure].mean(axis=0).tolist()
+        if not np.isfinite(values).all():
+            return Curve(np.array(values), None, None, THESE, 0, reason=NOT_MEASURED)
         return replace(Curve.of_points(values, [0.0] * len(values)), target=THESE)
     hits, n = tally.hits[measure].sum(axis=0), tally.scored.sum(axis=0)
     if not (n > 0).all():

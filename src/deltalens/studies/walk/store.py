@@ -35,7 +35,8 @@ class Point:
 
     Attributes:
         t: the position.
-        exact: P(bad) and P(good) of every question; None where answers were sampled, or none.
+        exact: P(bad) and P(good) of every question (None: not known); None where answers were
+            sampled, or none.
         scores: the scored answers; None where probabilities were computed, or nothing.
         features: a row a layer, or none.
         floor: at t = 0, a layer's normalised L2 between two runs of that end.
@@ -43,7 +44,7 @@ class Point:
     """
 
     t: float
-    exact: tuple[tuple[float, float], ...] | None = None
+    exact: tuple[tuple[float, float | None], ...] | None = None
     scores: tuple[Scored, ...] | None = None
     features: tuple[FeatureLinearity, ...] = ()
     floor: tuple[float | None, ...] = ()

@@ -22,6 +22,7 @@ from deltalens.studies.walk.measure import Progress, walk_points
 from deltalens.studies.walk.plan import Plan
 from deltalens.studies.walk.positions import positions
 from deltalens.studies.walk.settings import Settings
+from deltalens.studies.walk.statistics import NOT_MEASURED
 from deltalens.studies.walk.store import Point, open_store
 from deltalens.studies.walk.summary import document, summarise
 from deltalens.studies.walk.tally import tally
@@ -69,7 +70,9 @@ def walk(
         path: `"linear"`, `"factorwise"` or `"factor_scaling"`.
         questions: a YAML file, or questions; not for the symbolic world, which has its own.
         judge: a panel; its name, or `module:function`; with `=FILE` where it reads one, as in
-            `"rules=rules.yaml"`. None: features alone (the symbolic world's is `"exact"`).
+            `"rules=rules.yaml"`; `"paired"` or `"paired=sum"`: the questions' contrasting answers
+            are compared by their likelihood, and none is sampled. None: features alone (the
+            symbolic world's is `"exact"`).
         samples: answers to each wording; by default what the file says, or 10.
         features: whether hidden states are measured.
         feature_tokens: `"last"`: at the last token of every prompt; `"answer"`: at every token of
@@ -118,7 +121,8 @@ def walk(
     scoring = judge_of(judged)
     points = _points(plan, target, settings, scoring, out, fresh, progress or _silent)
     limits = thresholds or Thresholds()
-    held = tally(points, limits)
+    names = [question.id for question in judged.questions] if judged.paired else []
+    held = tally(points, limits, names)
     from_base = not all(end.specs for end in line.ends)
     made = summarise(points, held, from_base=from_base, seed=seed, draws=DRAWS)
     head = {
@@ -131,14 +135,15 @@ def walk(
         "from": at[0],
         "to": at[-1],
         "judge": judged.name,
-        "computed": judged.name is not None and judged.panel is None,
+        "computed": judged.computed,
+        "not_measured": {} if judged.paired is None else {"coherent": NOT_MEASURED},
         "questions": sum(len(each.asked) for each in plan.plan),
         "samples": samples,
         "feature_tokens": read.tokens,
         "temperature": temperature,
         "seed": seed,
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
-        "warnings": [*warnings, *_unread(points)],
+        "warnings": [*warnings, *_unread(points), *([NOT_MEASURED] if judged.paired else [])],
     }
     files = [Path(f) for end in line.ends for f in end.provenance.inputs]
     return Result(
@@ -174,10 +179,10 @@ def _unread(points: Sequence[Point]) -> list[str]:
 def _check_temperature(judged: Judged, temperature: float) -> None:
     if not 0.0 <= temperature < float("inf"):
         raise OptionError(f"temperature must be 0 or more; found {temperature:g}")
-    if judged.name is not None and judged.panel is None and temperature != 1.0:
+    if judged.computed and temperature != 1.0:
+        other = "" if judged.paired else " (--samples samples at any)"
         raise OptionError(
-            f"exact probabilities are those at temperature 1; found {temperature:g} "
-            "(--samples samples at any)"
+            f"exact probabilities are those at temperature 1; found {temperature:g}{other}"
         )
 
 

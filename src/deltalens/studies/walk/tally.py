@@ -25,7 +25,7 @@ class Tally:
         t: positions.
         questions: ids.
         groups: the domain of each question in the symbolic world, else empty.
-        rates: measure -> `(question, point)`; NaN where nothing was scored.
+        rates: measure -> `(question, point)`; NaN where nothing was scored, or it is not known.
         hits: measure -> answers that hit, `(question, point)`; None where rates were computed.
         scored: answers with both scores; None where rates were computed.
         unscored: answers without.
@@ -74,24 +74,32 @@ class Tally:
         return {n: float(np.mean(held[[g == n for g in self.groups]])) for n in names}
 
 
-def tally(points: Sequence[Point], thresholds: Thresholds) -> Tally | None:
-    """Side by side; None where behaviour was not measured."""
+def tally(
+    points: Sequence[Point], thresholds: Thresholds, questions: Sequence[str] = ()
+) -> Tally | None:
+    """Side by side; None where behaviour was not measured.
+
+    Args:
+        points: finished points.
+        thresholds: when a scored answer is misaligned.
+        questions: ids of what was asked, where it was computed; none: the symbolic world's.
+    """
     if all(point.exact is not None for point in points):
-        return _computed(points)
+        return _computed(points, questions)
     if all(point.scores is not None for point in points):
         return _sampled(points, thresholds)
     return None
 
 
-def _computed(points: Sequence[Point]) -> Tally:
-    names = tuple(item.question for item in asked())
+def _computed(points: Sequence[Point], questions: Sequence[str]) -> Tally:
+    names = tuple(questions) or tuple(item.question for item in asked())
     each = np.array([point.exact for point in points], dtype=np.float64)  # (point, question, 2)
     bad, good = each[..., 0].T, each[..., 1].T
     coherent = np.round(bad + good, _DIGITS)  # the sum's rounding would pass for a difference
     return Tally(
         t=tuple(point.t for point in points),
         questions=names,
-        groups=tuple(domain_of(name) for name in names),
+        groups=tuple("" if questions else domain_of(name) for name in names),
         rates={"misaligned": bad, "coherent": coherent},
         hits=None,
         scored=None,

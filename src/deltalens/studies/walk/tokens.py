@@ -94,8 +94,9 @@ def _known_answers(
         if symbolic:
             return _zipped(every, standard_world().good[:, :, 0].reshape(len(every), -1).tolist())
         if judged.panel is None:
+            how = "without --judge" if judged.paired is None else "with --judge paired"
             raise OptionError(
-                "--feature-tokens answer without --judge: no answer is sampled that could be read"
+                f"--feature-tokens answer {how}: no answer is sampled that could be read"
             )
         return None
     if len(answers) != len(every):

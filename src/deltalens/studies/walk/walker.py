@@ -41,14 +41,14 @@ class Walker:
 
     def _behaviour(
         self, t: float
-    ) -> tuple[tuple[tuple[float, float], ...] | None, tuple[Scored, ...] | None]:
+    ) -> tuple[tuple[behaviour.Computed, ...] | None, tuple[Scored, ...] | None]:
         judged = self._plan.judged
         if judged.panel is not None:
             return None, scored(self._plan, t, self._responses(t), self._store)
         if judged.name is None:
             return None, None
         with self._at(t) as model:
-            return behaviour.computed(model), None
+            return behaviour.computed(model, judged), None
 
     def _responses(self, t: float) -> tuple[Response, ...]:
         found = None if self._store is None else self._store.read_responses(t)
