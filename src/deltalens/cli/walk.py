@@ -28,7 +28,9 @@ def command(
         None, metavar="FILE", help="Questions, YAML; the toy has its own."
     ),
     judge: str | None = typer.Option(
-        None, metavar="NAME", help="exact (toy), rules=FILE or module:function; none: no answers."
+        None,
+        metavar="NAME",
+        help="exact (toy), rules=FILE, openai=FILE or module:function; none: no answers.",
     ),
     samples: int | None = typer.Option(
         None, help="Answers to each wording; the toy then samples, too."

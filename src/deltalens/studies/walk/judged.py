@@ -14,6 +14,8 @@ from deltalens.errors import OptionError
 from deltalens.io.provenance import sha256_file
 from deltalens.organisms.exact_judge import EXACT, exact_panel
 
+_WITH_FILE = ("openai", "rules")
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -85,7 +87,7 @@ def _panel(judge: str | Panel) -> tuple[Panel, str | None]:
         raise OptionError(
             "--judge exact knows the answers of the symbolic world (--model toy) only"
         )
-    if not given and name == "rules":
-        raise OptionError("--judge rules needs its file: --judge rules=FILE.yaml")
+    if not given and name in _WITH_FILE:
+        raise OptionError(f"--judge {name} needs its file: --judge {name}=FILE.yaml")
     panel = judge_by_name(name, file=file) if given else judge_by_name(name)
     return panel, sha256_file(Path(file)) if given and Path(file).is_file() else None
