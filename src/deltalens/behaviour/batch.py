@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deltalens.core.protocols import Exchange
 from deltalens.core.text import shown
@@ -32,6 +32,7 @@ class Expected:
     max_tokens: int
 
 
+@runtime_checkable
 class Batch(Protocol):
     """What a panel may offer whose judges had better see many answers at once."""
 

@@ -122,22 +122,23 @@ class Asker:
     def _send(self, missing: list[Request], say: Say, took: Took) -> None:
         arrived: queue.Queue[tuple[Request, str | Failed | BaseException]] = queue.Queue()
         rest, lock = iter(missing), Lock()
-        self._transport.ended.clear()
-        step = max(len(missing) // _LINES, 1)
-        with ThreadPoolExecutor(min(self._settings.concurrency, len(missing))) as pool:
+        threads = min(self._settings.concurrency, len(missing))
+        with self._transport.opened(), ThreadPoolExecutor(threads) as pool:
             try:
-                for _ in range(min(self._settings.concurrency, len(missing))):
+                for _ in range(threads):
                     pool.submit(self._work, rest, lock, arrived)
                 for n in range(1, len(missing) + 1):
-                    request, reply = arrived.get()
-                    if isinstance(reply, BaseException):
-                        raise reply
-                    self._count(request, reply)
-                    self._take(request.key, self._read(reply), took)
-                    if n % step == 0:
+                    self._arrived(*arrived.get(), took)
+                    if n % max(len(missing) // _LINES, 1) == 0:
                         say(f"judge {self._settings.model}: {n} of {len(missing)} replies")
             finally:  # whoever waits is woken; what is on its way arrives, and is kept
                 self._transport.ended.set()
+
+    def _arrived(self, request: Request, reply: str | Failed | BaseException, took: Took) -> None:
+        if isinstance(reply, BaseException):
+            raise reply
+        self._count(request, reply)
+        self._take(request.key, self._read(reply), took)
 
     def _work(self, rest: Iterator[Request], lock: Lock, arrived: queue.Queue[Any]) -> None:
         while not self._transport.ended.is_set():

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,16 @@ class Cache:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"{shown(path)}: cannot be written: {reason}") from None
         try:
-            self._db = sqlite3.connect(path, timeout=_SECONDS, check_same_thread=False)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _FORMAT):
-                raise BehaviourError(
-                    f"{shown(path)}: a cache of format {version}, where {_FORMAT} is read"
-                )
-            with self._db:
-                self._db.execute(
+            with self._opened() as db, db:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version not in (0, _FORMAT):
+                    raise BehaviourError(
+                        f"{shown(path)}: a cache of format {version}, where {_FORMAT} is read"
+                    )
+                db.execute(
                     "CREATE TABLE IF NOT EXISTS replies (request TEXT PRIMARY KEY, reply TEXT)"
                 )
-                self._db.execute(f"PRAGMA user_version = {_FORMAT}")
+                db.execute(f"PRAGMA user_version = {_FORMAT}")
         except sqlite3.Error as error:
             raise self._problem(error) from None
 
@@ -76,12 +76,12 @@ class Cache:
         wanted = list(requests)
         found: dict[str, str] = {}
         try:
-            with self._lock:
+            with self._opened() as db:
                 for i in range(0, len(wanted), _AT_ONCE):
                     some = wanted[i : i + _AT_ONCE]
                     marks = ",".join("?" * len(some))
                     query = f"SELECT request, reply FROM replies WHERE request IN ({marks})"
-                    found.update(self._db.execute(query, some))
+                    found.update(db.execute(query, some))
         except sqlite3.Error as error:
             raise self._problem(error) from None
         return found
@@ -93,15 +93,14 @@ class Cache:
             OutputError: if it cannot be kept.
         """
         try:
-            with self._lock, self._db:
-                self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (request, reply))
+            with self._lock, self._opened() as db, db:
+                db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (request, reply))
         except sqlite3.Error as error:
             raise self._problem(error) from None
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._db.close()
+    def _opened(self) -> closing[sqlite3.Connection]:
+        """A connection of one's own: those of threads and processes meet in the file's lock."""
+        return closing(sqlite3.connect(self.path, timeout=_SECONDS))
 
     def _problem(self, error: sqlite3.Error) -> BehaviourError | OutputError:
         if "not a database" in str(error) or "malformed" in str(error):

@@ -144,14 +144,20 @@ def _weighted(choice: Mapping[str, Any], settings: Settings) -> Verdict:
 def _candidates(token: Any) -> list[tuple[str, float]]:
     """Token and probability of every candidate; two that read alike are two."""
     found: list[tuple[str, float]] = []
-    listed = (token.get("top_logprobs") if isinstance(token, dict) else None) or []
+    listed: Any = (token.get("top_logprobs") if isinstance(token, dict) else None) or []
     for each in listed if isinstance(listed, list) else [listed]:
-        text, logp = (each.get("token"), each.get("logprob")) if isinstance(each, dict) else (0, 0)
-        right = isinstance(text, str) and isinstance(logp, int | float)
-        if not right or isinstance(logp, bool) or not logp <= _ROUNDING:  # NaN is not, either
+        held: dict[str, Any] = each if isinstance(each, dict) else {}
+        text, logp = held.get("token"), held.get("logprob")
+        if not isinstance(text, str) or not _is_logp(logp):
             raise UnusableError(f"a log-probability that is none: {shown(each, 80)}")
         found.append((text, math.exp(max(logp, _LEAST))))
     return found
+
+
+def _is_logp(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value <= _ROUNDING  # NaN is not, either
 
 
 def _refuse_split(content: list[Any], settings: Settings) -> None:

@@ -10,7 +10,8 @@ asked for again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from deltalens._extras import require
@@ -48,13 +49,21 @@ class Transport:
         self._settings, self._key, self._clock = settings, key, clock
         self._limits = Limits(clock, settings.requests_per_minute, settings.tokens_per_minute)
         self._mine = threading.local()
+        self._client: Any = None
         self.ended = threading.Event()
-        self._client = _client(self._openai, settings, key, self._before, self._after, self._wait)
+
+    @contextmanager
+    def opened(self) -> Generator[None]:
+        """Connections that stay open while the context lasts."""
+        self.ended.clear()
+        hooks = (self._before, self._after, self._wait)
+        with _client(self._openai, self._settings, self._key, *hooks) as self._client:
+            yield
 
     def send(
         self, body: Mapping[str, Any], tokens: int, check: Callable[[str], object]
     ) -> str | Failed:
-        """The reply's text, or why there is none in the end.
+        """The reply's text, or why there is none in the end; `opened` around it.
 
         Args:
             body: what is sent.
