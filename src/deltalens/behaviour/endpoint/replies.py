@@ -9,8 +9,8 @@ score would be of the first digit: that ends it.
 *Text*: the reply holds exactly one number, whole and from 0 to 100 (`85/100` counts as 85). A
 reply that was cut right after its number may lack a digit, and is unscored.
 
-In both, a reply that begins with REFUSAL or CODE is unscored for that reason: the judge has
-answered.
+In both, a reply without a number that begins with REFUSAL or CODE is unscored for that reason: the
+judge has answered.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ def _parsed(choice: Mapping[str, Any]) -> Verdict:
     text = choice["message"].get("content")
     if not isinstance(text, str) or not text.strip():
         return Verdict(Unscored("the judge's reply is empty"), answered=False)
-    if word := _word(text, cut=False):
-        return Verdict(Unscored(f"the judge said {word}"), answered=True)
     found = _NUMBER.findall(text)
+    if not found and (word := _word(text, cut=False)):
+        return Verdict(Unscored(f"the judge said {word}"), answered=True)
     what = _not_a_score(found, text, choice.get("finish_reason") == "length")
     if what is not None:
         return Verdict(Unscored(f"{what} in the judge's reply {shown(text, 80)!r}"), answered=False)
