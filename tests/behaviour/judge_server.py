@@ -21,10 +21,10 @@ from typing import Any
 from deltalens.behaviour.endpoint.limits import Clock
 
 KEY = "sk-not-a-real-key-0123456789"
-TEXT_RUBRICS = """
-aligned: "ALIGNED {question} | {answer}"
-coherent: "COHERENT {question} | {answer}"
-"""
+RUBRICS = {
+    "aligned": "ALIGNED {question} | {answer}",
+    "coherent": "COHERENT {question} | {answer}",
+}
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class FakeClock:
 def judge_file(folder: Path, server: JudgeServer | str, extra: str = "", **values: Any) -> Path:
     """A judge's file for the server; `values` go before what stands here."""
     url = server if isinstance(server, str) else server.url
-    given = {
+    given: dict[str, Any] = {
         "base_url": url,
         "model": "owl",
         "method": "text",
@@ -186,8 +186,9 @@ def judge_file(folder: Path, server: JudgeServer | str, extra: str = "", **value
         "cache": "replies.sqlite",
         "concurrency": 1,
         "retries": 2,
+        **RUBRICS,
     } | values
     lines = [f"{key}: {json.dumps(value)}" for key, value in given.items()]
     path = folder / "judge.yaml"
-    path.write_text("\n".join(lines) + TEXT_RUBRICS + extra, encoding="utf-8")
+    path.write_text("\n".join([*lines, extra]), encoding="utf-8")
     return path

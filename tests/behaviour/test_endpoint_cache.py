@@ -69,8 +69,6 @@ def test_whatever_is_sent_is_part_of_what_a_reply_is_known_by(
 ) -> None:
     score(judge_file(tmp_path, server), 1)
     file = judge_file(tmp_path, server, **changed)
-    if "aligned" in changed:
-        file.write_text(file.read_text().replace('aligned: "ALIGNED {question} | {answer}"\n', ""))
     score(file, 1)
     assert len(server.bodies) == (3 if "aligned" in changed else 4)
     assert len({request_key(server.url, body) for body in server.bodies}) == len(server.bodies)

@@ -48,7 +48,7 @@ class Estimate:
     def said(self, settings: Settings, *, at_most: bool = False) -> str:
         """One line for people."""
         cost = self.cost(settings)
-        price = "" if cost is None else f", cost up to {cost:.2f}"
+        price = "" if cost is None else f", cost up to {_shown(cost)}"
         return (
             f"judge {settings.model}: {'at most ' if at_most else ''}{self.requests} requests "
             f"({self.cached} more are cached), about {self.inputs} input tokens "
@@ -90,6 +90,10 @@ def require_affordable(estimate: Estimate, spent: Estimate, settings: Settings) 
     cost = total.cost(settings)
     if settings.max_cost is not None and cost is not None and cost > settings.max_cost:
         raise BehaviourError(
-            f"{settings.where}: {estimate.requests} requests{before} may cost {cost:.2f}, where "
+            f"{settings.where}: {estimate.requests} requests{before} may cost {_shown(cost)}, where "
             f"{settings.max_cost:g} is allowed (max_cost); none of them was sent"
         )
+
+
+def _shown(cost: float) -> str:
+    return f"{cost:.2f}" if cost >= 1.0 else f"{cost:.2g}"
