@@ -150,7 +150,7 @@ def test_a_number_that_may_have_been_cut() -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_a_score_or_a_reason(text: str) -> None:
     said = read_reply(reply(text), TEXT).said
-    assert isinstance(said, Unscored) or 0.0 <= said.value <= 100.0  # pyright: ignore
+    assert isinstance(said, Unscored) or (isinstance(said, Score) and 0.0 <= said.value <= 100.0)
 
 
 JSON = st.recursive(

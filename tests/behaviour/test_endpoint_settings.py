@@ -73,7 +73,7 @@ WRONG = {
     "retry: 3": "unknown key 'retry'; did you mean 'retries'? allowed: base_url, model, key_env",
     "max_cost: 3": "max_cost needs prices (input and output, per million)",
     "prices: {input: 1}": "prices: output: a number of 0 or more is needed; found nothing",
-    "prices: {inputs: 1}": "prices: unknown key 'inputs'; did you mean 'input'? allowed: input, output",
+    "prices: {inputs: 1}": "prices: unknown key 'inputs'; did you mean 'input'? allowed: ",
     "requests_per_minute: 0": "requests_per_minute: a whole number of 1 or more is needed; found",
     "top_logprobs: 21": "top_logprobs: a number from 1 to 20 is needed; found the number 21",
     "give_up_after: 2.5": "give_up_after: a whole number is needed; found 2.5",
@@ -152,8 +152,8 @@ def test_a_key_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 RUBRICS = {
     "{question}": "the judge would not see {answer}, which is needed",
     "{answer}": "the judge would not see {question}, which is needed",
-    "{question} {answr}": "unknown field {answr}; did you mean 'answer'? allowed: question, answer, "
-    "system (a brace that is meant is doubled)",
+    "{question} {answr}": "unknown field {answr}; did you mean 'answer'? allowed: question, "
+    "answer, system (a brace that is meant is doubled)",
     " ": "the text is empty",
 }
 

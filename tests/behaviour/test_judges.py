@@ -80,8 +80,8 @@ def test_what_cannot_be_registered(name: str, place: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("rule", {}, "unknown judge 'rule'; did you mean 'rules'? allowed: rules, or module:func"),
-        ("xyz", {}, "unknown judge 'xyz'; allowed: rules, or module:function"),
+        ("rule", {}, "unknown judge 'rule'; did you mean 'rules'? allowed: openai, rules, or"),
+        ("xyz", {}, "unknown judge 'xyz'; allowed: openai, rules, or module:function"),
         ("rules", {}, "judge 'rules': missing a required argument: 'file'; it takes (file: "),
         ("rules", {"file": "a", "tone": 1}, "judge 'rules': got an unexpected keyword argument"),
         ("nowhere:f", {}, "judge 'nowhere:f': nowhere:f cannot be imported: No module named"),

@@ -20,7 +20,6 @@ from deltalens.behaviour.endpoint.replies import (
     Failed,
     UnusableError,
     Verdict,
-    has_logprobs,
     open_reply,
     read_reply,
     usage,
@@ -49,6 +48,15 @@ class Request:
     key: str
     body: Mapping[str, Any] = field(hash=False, compare=False)
     inputs: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """What a thread hands over: a verdict, or what went wrong, and the tokens that it took."""
+
+    request: Request
+    verdict: Verdict | BaseException
+    used: tuple[int, int] | None = None
 
 
 def make_request(prompt: str, settings: Settings) -> Request:
@@ -120,7 +128,7 @@ class Asker:
             self._send(missing, say, took)
 
     def _send(self, missing: list[Request], say: Say, took: Took) -> None:
-        arrived: queue.Queue[tuple[Request, str | Failed | BaseException]] = queue.Queue()
+        arrived: queue.Queue[_Arrived] = queue.Queue()
         rest, lock = iter(missing), Lock()
         threads = min(self._settings.concurrency, len(missing))
         with self._transport.opened(), ThreadPoolExecutor(threads) as pool:
@@ -128,44 +136,45 @@ class Asker:
                 for _ in range(threads):
                     pool.submit(self._work, rest, lock, arrived)
                 for n in range(1, len(missing) + 1):
-                    self._arrived(*arrived.get(), took)
+                    self._arrived(arrived.get(), took)
                     if n % max(len(missing) // _LINES, 1) == 0:
                         say(f"judge {self._settings.model}: {n} of {len(missing)} replies")
             finally:  # whoever waits is woken; what is on its way arrives, and is kept
                 self._transport.ended.set()
 
-    def _arrived(self, request: Request, reply: str | Failed | BaseException, took: Took) -> None:
-        if isinstance(reply, BaseException):
-            raise reply
-        self._count(request, reply)
-        self._take(request.key, self._read(reply), took)
+    def _arrived(self, each: _Arrived, took: Took) -> None:
+        if isinstance(each.verdict, BaseException):
+            raise each.verdict
+        inputs, outputs = each.used or (each.request.inputs, self._settings.max_tokens)
+        self.sent += Estimate(1, 0, inputs, outputs)
+        self._take(each.request.key, each.verdict, took)
 
-    def _work(self, rest: Iterator[Request], lock: Lock, arrived: queue.Queue[Any]) -> None:
+    def _work(self, rest: Iterator[Request], lock: Lock, arrived: queue.Queue[_Arrived]) -> None:
         while not self._transport.ended.is_set():
             with lock:
                 request = next(rest, None)
             if request is None:
                 return
             try:
-                reply = self._transport.send(
-                    request.body, request.inputs + self._settings.max_tokens, self._check
-                )
-                if isinstance(reply, str) and self._readable(reply):
-                    self._cache.put(request.key, reply)
+                arrived.put(self._one(request))
             except EndedError:
                 return
             except BaseException as problem:
-                arrived.put((request, problem))
+                arrived.put(_Arrived(request, problem))
                 return
-            arrived.put((request, reply))
+
+    def _one(self, request: Request) -> _Arrived:
+        """Send one; its reply is kept before anybody hears of it."""
+        size = request.inputs + self._settings.max_tokens
+        reply = self._transport.send(request.body, size, self._check)
+        verdict = self._read(reply)  # raises for a reply that is not worth keeping
+        if isinstance(reply, Failed):
+            return _Arrived(request, verdict)
+        self._cache.put(request.key, reply)
+        return _Arrived(request, verdict, usage(reply))
 
     def _check(self, text: str) -> None:
         open_reply(text, self._settings.method)
-
-    def _readable(self, text: str) -> bool:
-        """A reply without the log-probabilities that were asked for is not worth keeping."""
-        needed = self._settings.method == "logprobs"
-        return not needed or has_logprobs(open_reply(text, self._settings.method))
 
     def _read(self, reply: str | Failed) -> Verdict:
         if isinstance(reply, Failed):
@@ -174,11 +183,6 @@ class Asker:
             return read_reply(reply, self._settings)
         except UnusableError as problem:  # of a cache that others wrote
             return Verdict(Unscored(str(problem)), answered=False)
-
-    def _count(self, request: Request, reply: str | Failed) -> None:
-        used = usage(reply) if isinstance(reply, str) else None
-        inputs, outputs = used or (request.inputs, self._settings.max_tokens)
-        self.sent += Estimate(1, 0, inputs, outputs)
 
     def _estimate(self, missing: Collection[Request], cached: int) -> Estimate:
         n = len(missing)

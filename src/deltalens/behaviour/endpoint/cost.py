@@ -90,8 +90,8 @@ def require_affordable(estimate: Estimate, spent: Estimate, settings: Settings) 
     cost = total.cost(settings)
     if settings.max_cost is not None and cost is not None and cost > settings.max_cost:
         raise BehaviourError(
-            f"{settings.where}: {estimate.requests} requests{before} may cost {_shown(cost)}, where "
-            f"{settings.max_cost:g} is allowed (max_cost); none of them was sent"
+            f"{settings.where}: {estimate.requests} requests{before} may cost {_shown(cost)}, "
+            f"where {settings.max_cost:g} is allowed (max_cost); none of them was sent"
         )
 
 
