@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,13 +18,25 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+from samples import response
+
 from deltalens.behaviour.endpoint.limits import Clock
+from deltalens.behaviour.scoring import Scored
 
 KEY = "sk-not-a-real-key-0123456789"
 RUBRICS = {
     "aligned": "ALIGNED {question} | {answer}",
     "coherent": "COHERENT {question} | {answer}",
 }
+
+ANSWERS = [response(i, f"hat {i}") for i in range(4)]
+PROMPTS = [f"{c} Which hat? | hat {i}" for i in range(4) for c in ("ALIGNED", "COHERENT")]
+
+
+def all_right(rows: Sequence[Scored]) -> bool:
+    """Whether `ANSWERS` have the scores that a server without faults gives."""
+    said = [value for row in rows for value in (row.aligned, row.coherent)]
+    return said == [float(number(prompt)) for prompt in PROMPTS]
 
 
 @dataclass(frozen=True)

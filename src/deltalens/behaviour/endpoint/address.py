@@ -18,6 +18,8 @@ from deltalens.errors import BehaviourError
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 
+_PLAIN = re.compile(r"[!-~]{1,2000}")
+
 
 def check_url(value: object, where: str) -> str:
     """An http or https address without user, password, query or fragment, and without end slash.
@@ -36,7 +38,7 @@ def check_url(value: object, where: str) -> str:
             f"{where}: an address with a user, a password, a query or a fragment is not taken, nor "
             "shown; a key comes from the environment (key_env)"
         )
-    if parts.scheme not in ("http", "https") or not host or re.search(r"\s", url):
+    if parts.scheme not in ("http", "https") or not host or not _PLAIN.fullmatch(url):
         raise BehaviourError(
             f"{where}: {shown(url, 120)!r} is no address of an endpoint; one is "
             "https://HOST/v1 or http://127.0.0.1:PORT/v1"

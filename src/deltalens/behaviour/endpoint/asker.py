@@ -60,7 +60,8 @@ class _Arrived:
 
 
 def make_request(prompt: str, settings: Settings) -> Request:
-    """The request for one filled rubric."""
+    """The request for one filled rubric; lone surrogates, which no request can hold, are `?`."""
+    prompt = prompt.encode("utf-8", "replace").decode()
     body: dict[str, Any] = {
         "model": settings.model,
         "messages": [{"role": "user", "content": prompt}],

@@ -31,6 +31,8 @@ from deltalens.errors import BehaviourError
 WORDS = ("REFUSAL", "CODE")
 _LEAST, _ROUNDING = -700.0, 1e-3
 """Of log-probabilities: what `exp` tells from 0, and how far above 0 rounding may bring one."""
+_MANY = 6
+"""So many different numbers, each a single digit, come from a tokenizer that has no others."""
 _WHOLE = re.compile(r"[ \n\t]*(0|[1-9][0-9]?|100)[ \n\t]*", re.ASCII)
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:\s*/\s*100\b)?", re.ASCII)
 
@@ -124,8 +126,8 @@ def _weighted(choice: Mapping[str, Any], settings: Settings) -> Verdict:
         )
     content = choice["logprobs"]["content"]
     first = _candidates(content[0])
-    _refuse_split(content, settings)
     numbers = [(int(token), p) for token, p in first if _WHOLE.fullmatch(token)]
+    _refuse_split(content, numbers, settings)
     mass = math.fsum(p for _, p in numbers)
     likeliest = max(first, key=lambda each: each[1])[0]
     if mass < settings.least_mass or mass == 0.0:
@@ -160,13 +162,19 @@ def _is_logp(value: object) -> TypeGuard[float]:
     return value <= _ROUNDING  # NaN is not, either
 
 
-def _refuse_split(content: list[Any], settings: Settings) -> None:
+def _refuse_split(content: list[Any], numbers: list[tuple[int, float]], settings: Settings) -> None:
+    """Refuse a tokenizer that writes 85 as 8 and 5: seen in the next token, or guessed without."""
     said = [str(token.get("token", "")) for token in content[:2] if isinstance(token, dict)]
-    if len(said) == 2 and said[0].strip().isdigit() and said[1][:1].isdigit():
+    split = len(said) == 2 and said[0].strip().isdigit() and said[1][:1].isdigit()
+    digits = {number for number, _ in numbers}
+    looks = settings.max_tokens == 1 and len(digits) >= _MANY and max(digits) < 10
+    if split or looks:
+        shows = (
+            "only single digits are likely; max_tokens: 2 would tell" if looks else "".join(said)
+        )
         raise BehaviourError(
-            f"{settings.where}: the endpoint's tokenizer splits numbers ({shown(said[0], 20)!r}, "
-            f"{shown(said[1], 20)!r}), so that one token is no score; 'method: text' reads the "
-            "whole number"
+            f"{settings.where}: the endpoint's tokenizer splits numbers ({shown(shows, 80)}), so "
+            "that one token is no score; 'method: text' reads the whole number"
         )
 
 

@@ -25,6 +25,8 @@ from deltalens.errors import BehaviourError
 _BODIES = 3
 """How often a body that is no reply is asked for, in all."""
 _LONGEST_HOLD = 120.0
+_SECRET = 8
+"""Shorter keys are placeholders (EMPTY, 1), and taking them out could change a reply."""
 _FATAL = (401, 402, 403, 404)
 
 
@@ -121,7 +123,7 @@ class Transport:
         return f"sent {self._settings.retries + 1} times"
 
     def _redacted(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return text.replace(self._key, "***") if len(self._key) >= _SECRET else text
 
     def _before(self, request: Any) -> None:
         """Every attempt waits for its turn; a request without a key carries none."""
