@@ -81,7 +81,7 @@ def test_what_cannot_be_registered(name: str, place: str, message: str) -> None:
     ("name", "options", "message"),
     [
         ("rule", {}, "unknown judge 'rule'; did you mean 'rules'? allowed: "),
-        ("xyz", {}, "unknown judge 'xyz'; allowed: local, "),
+        ("xyz", {}, "unknown judge 'xyz'; allowed: local, openai, rules, or module:function"),
         ("rules", {}, "judge 'rules': missing a required argument: 'file'; it takes (file: "),
         ("rules", {"file": "a", "tone": 1}, "judge 'rules': got an unexpected keyword argument"),
         ("nowhere:f", {}, "judge 'nowhere:f': nowhere:f cannot be imported: No module named"),

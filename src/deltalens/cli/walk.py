@@ -30,7 +30,7 @@ def command(
     judge: str | None = typer.Option(
         None,
         metavar="NAME",
-        help="exact (toy), paired, NAME=FILE or module:function; none: no answers.",
+        help="exact (toy), paired, rules=, local= or openai=FILE, module:function; none: no answers.",
     ),
     samples: int | None = typer.Option(
         None, help="Answers to each wording; the toy then samples, too."
