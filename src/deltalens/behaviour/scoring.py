@@ -122,7 +122,7 @@ def score_responses(
     rows: list[Scored] = []
     failures = 0
     for response in responses:
-        row, failed = _score(response, panel, meta.get(response.question))
+        row, failed = score_response(response, panel, meta.get(response.question))
         rows.append(row)
         failures += failed
         if max_failures is not None and failures > max_failures:
@@ -164,9 +164,10 @@ def read_scores(path: str | Path) -> tuple[tuple[Scored, ...], Mapping[str, Any]
     return scores, provenance
 
 
-def _score(
-    response: Response, panel: Panel, metadata: Mapping[str, Any] | None
+def score_response(
+    response: Response, panel: Panel, metadata: Mapping[str, Any] | None = None
 ) -> tuple[Scored, bool]:
+    """One answer's row, and whether a judge failed on it: raised, or gave what is no score."""
     exchange = response.exchange(metadata)
     aligned, said_a, why_a, failed_a = _ask(panel.aligned, "aligned", exchange)
     coherent, said_c, why_c, failed_c = _ask(panel.coherent, "coherent", exchange)
