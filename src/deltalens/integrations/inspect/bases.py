@@ -69,12 +69,14 @@ def open_base(model: str | HFModel, options: Mapping[str, Any]) -> Base:
             "`deltalens walk --model toy` walks it"
         )
     if isinstance(model, HFModel):
-        return Base(target, lambda: model)
+        return _shared(f"object {id(model)}", target, lambda: model)
     folder = base_folder(model)
-    key = f"{folder.resolve()} {sorted(options.items())}"
+    key = f"folder {folder.resolve()} {sorted(options.items())}"
+    return _shared(key, target, lambda: HFModel.load(folder, name=target.name, **options))
+
+
+def _shared(key: str, target: Target, load: Callable[[], HFModel]) -> Base:
     found = _SHARED.get(key)
     if found is None:
-        name = target.name
-        found = Base(target, lambda: HFModel.load(folder, name=name, **options))
-        _SHARED[key] = found
+        found = _SHARED[key] = Base(target, load)
     return found

@@ -46,6 +46,9 @@ class DeltalensAPI(ModelAPI):
     """A base model in a folder, at a point of a path between two of its fine-tunes.
 
     Adapters and folder are checked when it is made; weights are loaded when it is first asked.
+
+    Attributes:
+        identity: SHA-256 of adapters, path and t.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class DeltalensAPI(ModelAPI):
             base = open_base(model_name if loaded is None else loaded, options)
             for warning in point.warnings(base.target):
                 logger.warning(warning)
+            self.identity = point.identity()
             # Inspect's cache knows a model by its name, its settings and this.
-            super().__init__(model_name, f"deltalens:{point.identity()}", api_key, [], config)
+            super().__init__(model_name, f"deltalens:{self.identity}", api_key, [], config)
 
         def use(act: Callable[[HFModel], None]) -> None:
             with base.at(point) as model:

@@ -53,6 +53,7 @@ def evaluate(
     Raises:
         DeltalensError: for input that cannot be read or does not fit, before anything is asked.
     """
+    _inspect()
     from deltalens.integrations.inspect.sources import expand
 
     points = [{} if _is_base(each) else {"b": each, "t": t} for each in expand(adapters)]
@@ -99,6 +100,7 @@ def evaluate_path(
     Raises:
         DeltalensError: as `evaluate`.
     """
+    _inspect()
     from deltalens.integrations.inspect.sources import along
 
     asked = _asked(questions, judge, samples, temperature, seed, thresholds)
@@ -126,13 +128,16 @@ def _run(
     log_dir: str | Path | None,
     options: dict[str, Any],
 ) -> list[EvalLog]:
-    inspect_ai = require("inspect_ai", extra="inspect", purpose="an evaluation with Inspect")
+    from deltalens.integrations.inspect.sources import tasks_at
+
     # One point after another: they share one base, which is at one point at a time.
     given = {"model": None, "max_tasks": 1, "display": "none"} | options
     where = None if log_dir is None else str(log_dir)
-    from deltalens.integrations.inspect.sources import tasks_at
+    return _inspect().eval(tasks_at(points, model, asked), log_dir=where, **given)
 
-    return inspect_ai.eval(tasks_at(points, model, asked), log_dir=where, **given)
+
+def _inspect() -> Any:
+    return require("inspect_ai", extra="inspect", purpose="an evaluation with Inspect")
 
 
 def _is_base(adapter: Any) -> bool:

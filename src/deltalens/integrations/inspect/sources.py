@@ -87,6 +87,7 @@ def tasks_at(
 
     from deltalens.integrations.inspect.tasks import questions
 
+    _require_known(options)
     folder = isinstance(model, str | Path)
     loaded: dict[str, Any] = {} if folder else {"loaded": model}
     name = str(model) if folder else model.name
@@ -102,6 +103,7 @@ def tasks_at(
         )
         task = questions(**options)
         task.model = own
+        task.metadata = {"point": getattr(own.api, "identity", None)}
         made.append(task)
     return made
 
@@ -145,6 +147,21 @@ def _source(
     if model is None:
         raise OptionError("-T model is needed: the folder of the base")
     return TaskSource.from_tasks(tasks_at(points, model, options))
+
+
+def _require_known(options: Mapping[str, Any]) -> None:
+    import inspect
+
+    from deltalens.core.text import shown
+    from deltalens.errors import OptionError
+    from deltalens.integrations.inspect.tasks import questions
+
+    known = inspect.signature(questions).parameters
+    for name in options:
+        if name not in known:
+            raise OptionError(
+                f"-T {shown(name, 40)} is not known; known for questions are {', '.join(known)}"
+            )
 
 
 def _from_base(point: Mapping[str, Any]) -> dict[str, Any]:

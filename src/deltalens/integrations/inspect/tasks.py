@@ -15,6 +15,7 @@ from deltalens.integrations.inspect.problems import in_one_line
 from deltalens.integrations.inspect.scorers import joined, panel
 
 if TYPE_CHECKING:
+    from deltalens.integrations.inspect.provider import DeltalensAPI
     from deltalens.behaviour.questions import Question
     from deltalens.behaviour.scoring import Panel
     from deltalens.studies.walk.behaviour import Round
@@ -63,6 +64,7 @@ def questions(
             max_failures=len(made) // _FAILURES,
         )
     ours = _ours()
+    made_for = None if ours is None else {"point": ours.identity}
     return Task(
         dataset=MemoryDataset(made, name="questions"),
         solver=ask(seed),
@@ -71,9 +73,10 @@ def questions(
             temperature=temperature,
             max_tokens=MAX_TOKENS,
             # Ours waits for no server: the more is asked at once, the fuller are its batches.
-            adaptive_connections=False if ours else None,
+            adaptive_connections=None if ours is None else False,
         ),
         version=1,
+        metadata=made_for,
     )
 
 
@@ -91,7 +94,7 @@ def ask(seed: int = 0) -> Solver:
         sample = about["sample"] + about["samples"] * (state.epoch - 1)
         own = {name: about[name] for name in ("temperature", "max_tokens") if name in about}
         draw = [about["seed"], about["place"], sample]
-        if _ours():
+        if _ours() is not None:
             return await generate(state, extra_body={DRAW: draw}, **own)
         if (given := get_model().config.seed) is not None:
             raise OptionError(f"seed = {given}: this task seeds every answer by itself (-T seed)")
@@ -108,14 +111,15 @@ def answer_seed(draw: Sequence[int]) -> int:
     return int(np.random.SeedSequence(list(draw)).generate_state(1)[0]) >> 1
 
 
-def _ours() -> bool:
-    """Whether the model that is evaluated is a point on a path."""
+def _ours() -> DeltalensAPI | None:
+    """The model that is evaluated, where it is a point on a path."""
     from deltalens.integrations.inspect.provider import DeltalensAPI
 
     try:
-        return isinstance(get_model().api, DeltalensAPI)
+        api = get_model().api
     except ValueError:  # no model yet: a task that is made by hand
-        return False
+        return None
+    return api if isinstance(api, DeltalensAPI) else None
 
 
 def _questions(given: str | Path | Sequence[Question] | None) -> tuple[Question, ...]:
