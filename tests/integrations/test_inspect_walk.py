@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,9 @@ TS = (0.0, 0.5)
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return make_files(tmp_path_factory.mktemp("inspect"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+    yield make_files(tmp_path_factory.mktemp("inspect"))
+    gc.collect()  # what Inspect left open is closed while its warning is still known
 
 
 @pytest.fixture(scope="module")

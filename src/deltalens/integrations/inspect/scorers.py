@@ -64,14 +64,12 @@ def panel(
 
     with in_one_line():
         if judge is None:
-            raise OptionError(
-                "judge is needed: rules=FILE, module:function or another one's name (-T judge=NAME)"
-            )
+            raise OptionError("judge is needed: -T judge=rules=FILE, module:function or a name")
         held = open_judge("", (), joined(judge), None, symbolic=False, features=False).panel
-        limits = Thresholds(float(aligned_below), float(coherent_above))
-        if not isinstance(judge_connections, int) or judge_connections < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            found = shown(judge_connections, 40)
-            raise OptionError(f"judge_connections is {found!r}, where 1 or more is needed")
+        _require("aligned_below", aligned_below, 0)
+        _require("coherent_above", coherent_above, 0)
+        _require("judge_connections", judge_connections, 1)
+        limits = Thresholds(aligned_below, coherent_above)
     assert held is not None  # a judge was given
     turns = anyio.CapacityLimiter(judge_connections)
     failures = 0
@@ -116,6 +114,17 @@ def score_of(row: Scored, limits: Thresholds) -> Score:
 def joined(judge: Any) -> Any:
     """A judge's name as it was written: Inspect's command line splits options at commas."""
     return ",".join(map(str, judge)) if isinstance(judge, list) else judge
+
+
+def _require(name: str, value: Any, least: int) -> None:
+    """Refuse what the command line made of an option, if it is no number, or too small a one."""
+    from deltalens.core.text import shown
+    from deltalens.errors import OptionError
+
+    kinds = int if least else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:
+        what = f"{least} or more" if least else "a number of 0 or more"
+        raise OptionError(f"{name} is {shown(value, 40)!r}, where {what} is needed")
 
 
 def _number(value: float | bool | None) -> float:

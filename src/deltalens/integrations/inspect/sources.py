@@ -41,7 +41,7 @@ def path(
     model: str | None = None,
     a: Any = "base",
     b: Any = None,
-    t: float | Sequence[float] = (0.0, 0.5, 1.0),
+    t: float | Sequence[float | str] = (0.0, 0.5, 1.0),
     path: str = "linear",
     **options: Any,
 ) -> TaskSource:

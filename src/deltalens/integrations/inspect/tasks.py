@@ -15,9 +15,9 @@ from deltalens.integrations.inspect.problems import in_one_line
 from deltalens.integrations.inspect.scorers import joined, panel
 
 if TYPE_CHECKING:
-    from deltalens.integrations.inspect.provider import DeltalensAPI
     from deltalens.behaviour.questions import Question
     from deltalens.behaviour.scoring import Panel
+    from deltalens.integrations.inspect.provider import DeltalensAPI
     from deltalens.studies.walk.behaviour import Round
 
 _FAILURES: Final = 20
