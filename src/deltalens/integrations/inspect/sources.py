@@ -101,6 +101,8 @@ def tasks_at(
             **point,
             **loaded,
         )
+        # What the log says: of an adapter in memory its name, and not all of it.
+        own.model_args = {name: getattr(value, "name", value) for name, value in point.items()}
         task = questions(**options)
         task.model = own
         task.metadata = {"point": getattr(own.api, "identity", None)}
