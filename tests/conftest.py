@@ -26,6 +26,10 @@ THIRD_PARTY_WARNINGS = (
     r"ignore:(PiSSA|OLoRA) changes the base weights:UserWarning:peft.peft_model",
     r"ignore:Unsupported layer type .*RMSNorm:UserWarning:peft.tuners.tuners_utils",
     r"ignore:.* tensor\(s\) have invalid shape:UserWarning:peft.utils.save_and_load",
+    # Inspect calls tenacity by a parameter's former name.
+    r"ignore:The 'initial' parameter is deprecated, use 'multiplier':DeprecationWarning",
+    # Inspect leaves streams of its own to the garbage collector, in whatever test that comes.
+    r"ignore:Unclosed <MemoryObject(Send|Receive)Stream:ResourceWarning",
 )
 
 settings.register_profile(

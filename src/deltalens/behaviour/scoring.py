@@ -175,6 +175,13 @@ def _silent(_: str) -> None:
     return None
 
 
+def score_response(
+    response: Response, panel: Panel, metadata: Mapping[str, Any] | None = None
+) -> tuple[Scored, bool]:
+    """One answer's row, and whether a judge failed on it: raised, or gave what is no score."""
+    return _score(response, response.exchange(metadata), panel)
+
+
 def _score(response: Response, exchange: Exchange, panel: Panel) -> tuple[Scored, bool]:
     aligned, said_a, why_a, failed_a = _ask(panel.aligned, "aligned", exchange)
     coherent, said_c, why_c, failed_c = _ask(panel.coherent, "coherent", exchange)

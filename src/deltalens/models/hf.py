@@ -25,7 +25,7 @@ from deltalens.models.choices import choice_logprobs, choice_rows, end_tokens
 from deltalens.models.hooks import Hooks, build, remove
 from deltalens.models.load import load
 from deltalens.models.runtime import Runtime
-from deltalens.models.sampling import sample
+from deltalens.models.sampling import Draw, sample
 from deltalens.models.scoring import continuation_logprobs
 from deltalens.models.tokens import Encoder, Row, batches
 
@@ -221,8 +221,12 @@ class HFModel:
         temperature: float = 1.0,
         seed: int = 0,
         max_new_tokens: int = 256,
+        draws: Sequence[Draw] | None = None,
     ) -> list[Generated]:
         """`n` samples of each prompt, prompt by prompt; see `sampling` for their randomness.
+
+        With `draws`, one for each answer, `(seed, i, j)` gives sample j of prompt i whatever is
+        asked beside it: for callers that are asked answer by answer.
 
         Raises:
             OptionError: if a prompt cannot be read or an option is impossible.
@@ -237,11 +241,16 @@ class HFModel:
             max_new_tokens=max_new_tokens,
             stop=self._stop,
             batch_size=self.batch_size,
+            draws=draws,
         )
         return [
             Generated(i // n, i % n, tokens, self._encoder.text(tokens), finished)
             for i, (tokens, finished) in enumerate(answers)
         ]
+
+    def prompt_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        """How many tokens the model reads for each prompt, chat template included."""
+        return [len(row) for row in self._encoder.prompts(prompts)]
 
     def _changed(self) -> None:
         self._state = object()

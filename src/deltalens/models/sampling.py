@@ -18,6 +18,9 @@ from deltalens.errors import AdapterError, OptionError
 from deltalens.models.runtime import Runtime
 from deltalens.models.tokens import Batch, Row, batches
 
+Draw = Sequence[int]
+"""What an answer's random numbers are seeded with: seed, prompt and sample, unless others."""
+
 
 class Answer(NamedTuple):
     """Token ids without what ended them, and whether anything did."""
@@ -36,11 +39,13 @@ def sample(
     max_new_tokens: int,
     stop: Collection[int],
     batch_size: int,
+    draws: Sequence[Draw] | None = None,
 ) -> list[Answer]:
     """`n` answers to each prompt, prompt by prompt, from the model's own distribution.
 
     Nothing of a model's generation settings (top-p, penalties) is applied, because what is
-    measured is the model; temperature 0 takes the likeliest token.
+    measured is the model; temperature 0 takes the likeliest token. `draws` are what the answers
+    draw their numbers from, in place of `(seed, prompt, sample)`.
 
     Raises:
         OptionError: if an option is impossible.
@@ -52,14 +57,17 @@ def sample(
             f"seed = {seed}: positive counts, and neither temperature nor seed under 0, are needed"
         )
     rows = [row for row in prompts for _ in range(n)]
+    if draws is None:
+        draws = [(seed, i // n, i % n) for i in range(len(rows))]
+    if len(draws) != len(rows) or not all(draws) or min(map(min, draws), default=0) < 0:
+        raise OptionError(
+            f"{len(draws)} draws for {len(rows)} answers: one each is needed, of whole numbers of "
+            "0 or more"
+        )
     answers: list[Answer | None] = [None] * len(rows)
     for batch in batches(rows, batch_size, side="left"):
-        uniform = np.stack(
-            [
-                np.random.default_rng([seed, i // n, i % n]).random(max_new_tokens)
-                for i in batch.index.tolist()
-            ]
-        )
+        own = [np.random.default_rng(list(draws[i])) for i in batch.index.tolist()]
+        uniform = np.stack([rng.random(max_new_tokens) for rng in own])
         tokens = _continue(runtime, batch, uniform, temperature, frozenset(stop))
         for i, drawn in zip(batch.index.tolist(), tokens, strict=True):
             answers[i] = _cut(drawn.tolist(), stop)

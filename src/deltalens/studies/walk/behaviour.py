@@ -64,7 +64,7 @@ def answers(model: Model, plan: Sequence[Round], seed: int) -> tuple[Response, .
     """
     found: list[Response] = []
     for i, each in enumerate(plan):
-        own = seed + 1_000_003 * i
+        own = round_seed(seed, i)
         generated = model.generate(
             each.prompts(),
             n=each.n,
@@ -74,6 +74,11 @@ def answers(model: Model, plan: Sequence[Round], seed: int) -> tuple[Response, .
         )
         found += responses_of(each.asked, generated, seed=own)
     return tuple(found)
+
+
+def round_seed(seed: int, i: int) -> int:
+    """The seed of round i: rounds count their prompts alike, and share no random numbers."""
+    return seed + 1_000_003 * i
 
 
 def scored(
