@@ -9,8 +9,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from deltalens.cli.integration import integration
 from deltalens.cli.screen import number, say, table
 from deltalens.core.text import shown
+from deltalens.errors import OptionError
 
 _MANY = "--t"
 
@@ -57,24 +59,29 @@ def command(
     rank: int | None = typer.Option(None, help="Cut every module to this rank by SVD."),
     dtype: str = typer.Option("float32", help="float32, float64 or bfloat16."),
     layout: str = typer.Option("peft", "--format", help="Whose files: peft, kohya or mlx."),
+    serve: str | None = typer.Option(
+        None, metavar="SERVER", help="Also for a server: vllm or transformers; prints its command."
+    ),
+    base_name: str | None = typer.Option(
+        None, help="With --serve: the base as the server loads it, a hub name or a folder."
+    ),
     out: Path = typer.Option(..., help="Folder that gets one adapter a point, t-T."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> int:
     """Write points of the path between two adapters (or the base and one) as adapters."""
-    from deltalens.studies.export import export
+    given: dict[str, Any] = {"out": out, "base": base, "t": t, "path": path, "rank": rank}
+    given |= {"dtype": dtype, "progress": say}
+    if serve is None:
+        from deltalens.studies.export import export
 
-    result = export(
-        a,
-        b,
-        out=out,
-        base=base,
-        t=t,
-        path=path,
-        rank=rank,
-        dtype=dtype,
-        format=layout,
-        progress=say,
-    )
+        if base_name is not None:
+            raise OptionError("--base-name says what a server loads: it needs --serve")
+        result = export(a, b, format=layout, **given)
+    else:
+        if layout != "peft":
+            raise OptionError(f"--serve writes PEFT adapters; found --format {shown(layout, 40)!r}")
+        export_served = integration("serving.export").export_served
+        result = export_served(a, b, server=serve, base_name=base_name, **given)
     if as_json:
         print(result.to_json())
     else:
@@ -104,6 +111,9 @@ def _print(document: Mapping[str, Any]) -> None:
             )
     for warning in document["warnings"]:
         print(f"warning: {shown(warning)}")
+    if "serve" in document:
+        print(f"\n{document['serve']['shell']}")
+        print(f"(that is: sh {shown(document['serve']['script'])})")
 
 
 def _is_number(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deltalens.connectivity.paths import BASE, PATHS, AdapterPath, base_of
 from deltalens.core.adapter import Adapter
-from deltalens.core.protocols import Model
+from deltalens.core.protocols import Model, PointsModel
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
 from deltalens.io.read import load_all
@@ -34,6 +34,7 @@ class Target:
         toy: how adapters call it, if it is a toy base.
         digest: SHA-256 of its weights, on demand.
         load: gives the model.
+        points: the model, where it holds some points of a path and no others.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Target:
     toy: str | None
     digest: Callable[[], str]
     load: Callable[[], Model]
+    points: PointsModel | None = None
 
 
 def open_path(a: Source, b: Source, kind: str) -> AdapterPath:
@@ -80,6 +82,8 @@ def open_target(model: Model | str | Path) -> Target:
     Raises:
         BaseModelError: if a folder has no `config.json`.
     """
+    if isinstance(model, PointsModel):
+        return Target(model.name, False, None, model.digest, model.ready, model)
     if not isinstance(model, str | Path):
         symbolic, toy = _speaks(model), _toy_object(model)
         return Target(model.name, symbolic, toy, lambda: object_digest(model), lambda: model)
