@@ -62,8 +62,11 @@ def command(
     serve: str | None = typer.Option(
         None, metavar="SERVER", help="Also for a server: vllm or transformers; prints its command."
     ),
+    lm_eval: str | None = typer.Option(
+        None, metavar="TASK,TASK", help="Also commands of lm-eval for these tasks: lm_eval.sh."
+    ),
     base_name: str | None = typer.Option(
-        None, help="With --serve: the base as the server loads it, a hub name or a folder."
+        None, help="With these: the base as they load it, a hub name or a folder."
     ),
     out: Path = typer.Option(..., help="Folder that gets one adapter a point, t-T."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
@@ -71,17 +74,22 @@ def command(
     """Write points of the path between two adapters (or the base and one) as adapters."""
     given: dict[str, Any] = {"out": out, "base": base, "t": t, "path": path, "rank": rank}
     given |= {"dtype": dtype, "progress": say}
-    if serve is None:
+    if serve is None and lm_eval is None:
         from deltalens.studies.export import export
 
         if base_name is not None:
-            raise OptionError("--base-name says what a server loads: it needs --serve")
+            raise OptionError(
+                "--base-name says what a server loads: --serve or --lm-eval is needed"
+            )
         result = export(a, b, format=layout, **given)
     else:
         if layout != "peft":
-            raise OptionError(f"--serve writes PEFT adapters; found --format {shown(layout, 40)!r}")
+            raise OptionError(
+                f"--serve and --lm-eval take PEFT adapters; found --format {shown(layout, 40)!r}"
+            )
         export_served = integration("serving.export").export_served
-        result = export_served(a, b, server=serve, base_name=base_name, **given)
+        tasks = None if lm_eval is None else [task.strip() for task in lm_eval.split(",")]
+        result = export_served(a, b, server=serve, tasks=tasks, base_name=base_name, **given)
     if as_json:
         print(result.to_json())
     else:
@@ -111,9 +119,8 @@ def _print(document: Mapping[str, Any]) -> None:
             )
     for warning in document["warnings"]:
         print(f"warning: {shown(warning)}")
-    if "serve" in document:
-        print(f"\n{document['serve']['shell']}")
-        print(f"(that is: sh {shown(document['serve']['script'])})")
+    for made in (document[name] for name in ("serve", "lm_eval") if name in document):
+        print(f"\n{made['shell']}\n(that is: sh {shown(made['script'])})")
 
 
 def _is_number(text: str) -> bool:

@@ -16,7 +16,17 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import typer  # noqa: E402
 
-from deltalens.cli import audit_paper, compare, covariances, export, inspect, reproduce, train, walk  # noqa: E402
+from deltalens.cli import (  # noqa: E402
+    audit_paper,
+    capability,
+    compare,
+    covariances,
+    export,
+    inspect,
+    reproduce,
+    train,
+    walk,
+)
 from deltalens.core.text import shown  # noqa: E402
 from deltalens.errors import DeltalensError  # noqa: E402
 
@@ -37,6 +47,7 @@ app.command("walk")(walk.command)
 app.command("export", cls=export.ManyNumbers)(export.command)
 app.command("train")(train.command)
 app.command("covariances")(covariances.command)
+app.command("capability")(capability.command)
 app.command("audit-paper")(audit_paper.command)
 app.command("reproduce")(reproduce.command)
 

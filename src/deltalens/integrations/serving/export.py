@@ -13,12 +13,13 @@ from deltalens.core.files import write_whole
 from deltalens.core.result import Result
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
+from deltalens.integrations.lm_eval.arguments import commands, write_script
 from deltalens.integrations.serving import transformers, vllm
 from deltalens.integrations.serving.manifest import SERVE, Manifest, ServedPoint, hashes_of
 from deltalens.integrations.serving.server import Planned, Server, shell
 from deltalens.io.results import write_document
 from deltalens.io.write import require_options
-from deltalens.studies.export import export, input_of, open_ends
+from deltalens.studies.export import export, folder_name, input_of, open_ends
 
 SCRIPT = "serve.sh"
 
@@ -30,7 +31,8 @@ def export_served(
     a: Adapter | str | Path,
     b: Adapter | str | Path | None = None,
     *,
-    server: str,
+    server: str | None = None,
+    tasks: Sequence[str] | None = None,
     out: str | Path,
     base: str | Path | None = None,
     base_name: str | None = None,
@@ -45,11 +47,12 @@ def export_served(
     Args:
         a: as in `export`.
         b: as in `export`.
-        server: `"vllm"` or `"transformers"`.
-        out: gets a folder a point, `serve.json` and `serve.sh`.
+        server: `"vllm"` or `"transformers"`: `serve.json` and `serve.sh` are written for it.
+        tasks: of lm-eval: `lm_eval.sh` is written, which evaluates the base and every point.
+        out: gets a folder a point, and these files.
         base: as in `export`.
-        base_name: the base as the server is to load it: a hub name or a folder; by default what
-            the adapters name.
+        base_name: the base as it is to be loaded: a hub name or a folder; by default what the
+            adapters name.
         t: positions.
         path: kind of the path.
         rank: the largest rank of a module.
@@ -57,39 +60,60 @@ def export_served(
         progress: called with a line about what is being done.
 
     Returns:
-        The `Result` of `export`, whose document says more: `serve`, what `serve.json` holds.
+        The `Result` of `export`, whose document says more: `serve`, what `serve.json` holds, and
+        `lm_eval`, the commands.
 
     Raises:
         DeltalensError: as `export` does, and for what the server cannot serve; before anything
             is written.
     """
-    if server not in SERVERS:
+    if server is not None and server not in SERVERS:
         raise OptionError(
             f"--serve {shown(server, 40)!r} is not known; known are {', '.join(SERVERS)}"
         )
     if path not in PATHS:
         raise OptionError(f"--path {shown(path, 40)!r} is not known; known are {', '.join(PATHS)}")
     require_options(dtype, rank)
-    kind, out = SERVERS[server], Path(out)
+    kind, out = None if server is None else SERVERS[server], Path(out)
     ends = open_ends(a, b, base)
-    line = PATHS[path](*ends)
-    called = _base(base_name, ends)
-    positions = sorted(set(t))
-    kind.require(Planned(ends, [line(position) for position in positions], rank, called))
+    line, called, positions = PATHS[path](*ends), _base(base_name, ends), sorted(set(t))
+    if kind is not None:
+        kind.require(Planned(ends, [line(position) for position in positions], rank, called))
+    evaluations = None if tasks is None else _evaluations(called, positions, tasks)
+    layout = "peft" if kind is None else kind.layout
     result = export(
-        *ends, out=out, t=positions, path=path, rank=rank, dtype=dtype, format=kind.layout,
+        *ends, out=out, t=positions, path=path, rank=rank, dtype=dtype, format=layout,
         progress=progress,
     )  # fmt: skip
-    points = tuple(
-        _point(position, Path(row.folder), row.max_rank)
-        for position, row in zip(positions, result.tables["points"], strict=True)
-    )
-    inputs = tuple(input_of(end) for end in ends)
-    made = Manifest(server, called, path, inputs, points, kind.command(called, points))
-    kind.prepare(out, called, points)
-    write_document(made.document(), out / SERVE)
-    write_whole(out / SCRIPT, _script(made).encode())
-    return replace(result, document={**result.document, "serve": _said(made, out)})
+    more: dict[str, Any] = {}
+    if kind is not None and server is not None:
+        points = tuple(
+            _point(position, Path(row.folder), row.max_rank)
+            for position, row in zip(positions, result.tables["points"], strict=True)
+        )
+        inputs, words = tuple(input_of(end) for end in ends), kind.command(called, points)
+        made = Manifest(server, called, path, inputs, points, words)
+        kind.prepare(out, called, points)
+        write_document(made.document(), out / SERVE)
+        write_whole(out / SCRIPT, _script(made).encode())
+        more["serve"] = _said(made, out)
+    if evaluations is not None:
+        more["lm_eval"] = _said_of_lm_eval(evaluations, out)
+    return replace(result, document={**result.document, **more})
+
+
+def _evaluations(base: str, positions: Sequence[float], tasks: Sequence[str]) -> list[list[str]]:
+    return commands(base, [folder_name(position) for position in positions], tasks)
+
+
+def _said_of_lm_eval(made: Sequence[Sequence[str]], out: Path) -> dict[str, Any]:
+    script = write_script(out, made)
+    lines = [f"cd {shell([str(out.resolve())])}", *(shell(words) for words in made)]
+    return {
+        "commands": [list(words) for words in made],
+        "shell": " && \\\n".join(lines),
+        "script": str(script),
+    }
 
 
 def _base(given: str | None, ends: Sequence[Adapter]) -> str:

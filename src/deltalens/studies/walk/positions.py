@@ -64,7 +64,7 @@ def served_positions(
             nearest = min(held, key=lambda other: abs(other - t))
             raise OptionError(
                 f"t = {t:g} is not served; the nearest is {nearest:g} (served are "
-                f"{', '.join(f'{other:g}' for other in held)})"
+                f"{', '.join(f'{other:g}' for other in held)}; without --steps all are)"
             )
     return wanted
 
