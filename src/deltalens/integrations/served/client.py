@@ -22,6 +22,10 @@ _BODIES = 3
 """How often a body that is no reply is asked for, in all."""
 
 
+class EndedError(Exception):
+    """The work was ended before this request was sent."""
+
+
 @dataclass(frozen=True)
 class Answered:
     """One answer.
@@ -61,11 +65,11 @@ class Client:
         self._client = _client(self._openai, url, key, timeout, retries, wait or self._ended.wait)
 
     def begin(self) -> None:
-        """Wait again between attempts."""
+        """Send again."""
         self._ended.clear()
 
     def end(self) -> None:
-        """Let nobody wait any longer."""
+        """Let nobody wait any longer, and send nothing more."""
         self._ended.set()
 
     def models(self) -> tuple[str, ...]:
@@ -111,9 +115,12 @@ class Client:
 
         Raises:
             BehaviourError: if there is none after all retries.
+            EndedError: if the work has ended.
         """
         what, problem = f"model {shown(body['model'], 80)!r}", ""
         for _ in range(_BODIES):
+            if self._ended.is_set():
+                raise EndedError
             try:
                 return _answered(self._sent(body), int(body["max_tokens"]))
             except (ValueError, LookupError, TypeError) as error:

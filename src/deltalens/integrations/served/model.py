@@ -14,7 +14,7 @@ from deltalens.core.protocols import Continuation, FeatureBatch, Generated, Posi
 from deltalens.core.shapes import Array, Float
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
-from deltalens.integrations.served.client import Client
+from deltalens.integrations.served.client import Answered, Client, EndedError
 from deltalens.integrations.served.points import Points, several
 
 
@@ -119,18 +119,28 @@ class ServedModel:
             for (i, j), answer in zip(asked, self._answers(bodies), strict=True)
         ]
 
-    def _answers(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def _answers(self, bodies: Sequence[Mapping[str, Any]]) -> list[Answered]:
+        """All answers in order; the first failure ends what has not been sent."""
         self._client.begin()
         with ThreadPoolExecutor(self.concurrency) as pool:
-            asked = [pool.submit(self._client.answer, body) for body in bodies]
+            asked = [pool.submit(self._asked, body) for body in bodies]
             try:
                 done, _ = wait(asked, return_when=FIRST_EXCEPTION)
-                failed = [one for one in asked if one in done and one.exception() is not None]
-                return [one.result() for one in (failed or asked)]
+                for one in done:
+                    error = one.exception()
+                    if error is not None and not isinstance(error, EndedError):
+                        raise error
+                return [one.result() for one in asked]
             except BaseException:
                 self._client.end()
-                pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def _asked(self, body: Mapping[str, Any]) -> Answered:
+        try:
+            return self._client.answer(body)
+        except BaseException:
+            self._client.end()
+            raise
 
     def features(
         self,

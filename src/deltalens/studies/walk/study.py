@@ -101,6 +101,10 @@ def walk(
     warnings = require_base(line, target)
     if target.points is not None:
         target.points.require(line.kind, line.ends)
+        if judge is None:
+            raise OptionError(
+                "--judge is needed: a server gives answers to judge, and no hidden states"
+            )
         features = False
     judged = open_judge(
         target.name, questions, judge, samples, symbolic=target.symbolic, features=features
