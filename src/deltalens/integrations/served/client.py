@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -63,6 +64,7 @@ class Client:
         self._openai: Any = require("openai", extra="judges", purpose="a walk over a server")
         self._ended, self._key = threading.Event(), key
         self._client = _client(self._openai, url, key, timeout, retries, wait or self._ended.wait)
+        weakref.finalize(self, self._client.close)  # connections that were kept open
 
     def begin(self) -> None:
         """Send again."""
