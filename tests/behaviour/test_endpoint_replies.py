@@ -95,9 +95,7 @@ def test_a_tokenizer_that_splits_numbers_is_an_error() -> None:
 def test_a_tokenizer_of_digits_is_guessed_where_one_token_was_asked_for() -> None:
     one = replace(WEIGHTED, max_tokens=1)
     digits = {str(i): 0.09 for i in range(10)}
-    with pytest.raises(
-        BehaviourError, match=r"splits numbers \(only single digits are"
-    ):
+    with pytest.raises(BehaviourError, match=r"splits numbers \(only single digits are"):
         read_reply(reply("8", digits), one)
     for read in (
         read_reply(reply("8", digits | {"10": 0.01}), one),

@@ -78,7 +78,7 @@ def responses_of(
             sample=g.sample,
             prompt=asked[g.prompt].prompt,
             text=g.text,
-            tokens=tuple(g.tokens),
+            tokens=None if g.tokens is None else tuple(g.tokens),
             seed=seed,
             system=asked[g.prompt].system,
             finished=g.finished,

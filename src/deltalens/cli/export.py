@@ -9,8 +9,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from deltalens.cli.integration import integration
 from deltalens.cli.screen import number, say, table
 from deltalens.core.text import shown
+from deltalens.errors import OptionError
 
 _MANY = "--t"
 
@@ -57,24 +59,37 @@ def command(
     rank: int | None = typer.Option(None, help="Cut every module to this rank by SVD."),
     dtype: str = typer.Option("float32", help="float32, float64 or bfloat16."),
     layout: str = typer.Option("peft", "--format", help="Whose files: peft, kohya or mlx."),
+    serve: str | None = typer.Option(
+        None, metavar="SERVER", help="Also for a server: vllm or transformers; prints its command."
+    ),
+    lm_eval: str | None = typer.Option(
+        None, metavar="TASK,TASK", help="Also commands of lm-eval for these tasks: lm_eval.sh."
+    ),
+    base_name: str | None = typer.Option(
+        None, help="With these: the base as they load it, a hub name or a folder."
+    ),
     out: Path = typer.Option(..., help="Folder that gets one adapter a point, t-T."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> int:
     """Write points of the path between two adapters (or the base and one) as adapters."""
-    from deltalens.studies.export import export
+    given: dict[str, Any] = {"out": out, "base": base, "t": t, "path": path, "rank": rank}
+    given |= {"dtype": dtype, "progress": say}
+    if serve is None and lm_eval is None:
+        from deltalens.studies.export import export
 
-    result = export(
-        a,
-        b,
-        out=out,
-        base=base,
-        t=t,
-        path=path,
-        rank=rank,
-        dtype=dtype,
-        format=layout,
-        progress=say,
-    )
+        if base_name is not None:
+            raise OptionError(
+                "--base-name says what a server loads: --serve or --lm-eval is needed"
+            )
+        result = export(a, b, format=layout, **given)
+    else:
+        if layout != "peft":
+            raise OptionError(
+                f"--serve and --lm-eval take PEFT adapters; found --format {shown(layout, 40)!r}"
+            )
+        export_served = integration("serving.export").export_served
+        tasks = None if lm_eval is None else [task.strip() for task in lm_eval.split(",")]
+        result = export_served(a, b, server=serve, tasks=tasks, base_name=base_name, **given)
     if as_json:
         print(result.to_json())
     else:
@@ -104,6 +119,8 @@ def _print(document: Mapping[str, Any]) -> None:
             )
     for warning in document["warnings"]:
         print(f"warning: {shown(warning)}")
+    for made in (document[name] for name in ("serve", "lm_eval") if name in document):
+        print(f"\n{made['shell']}\n(that is: sh {shown(made['script'])})")
 
 
 def _is_number(text: str) -> bool:

@@ -19,6 +19,7 @@ import typer  # noqa: E402
 from deltalens.cli import (  # noqa: E402
     agreement,
     audit_paper,
+    capability,
     compare,
     covariances,
     export,
@@ -48,6 +49,7 @@ app.command("export", cls=export.ManyNumbers)(export.command)
 app.command("train")(train.command)
 app.command("covariances")(covariances.command)
 app.command("agreement")(agreement.command)
+app.command("capability")(capability.command)
 app.command("audit-paper")(audit_paper.command)
 app.command("reproduce")(reproduce.command)
 

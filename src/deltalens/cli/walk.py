@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from deltalens.cli.integration import integration
 from deltalens.cli.screen import number, say, table
 from deltalens.core.text import shown
 
@@ -16,10 +17,19 @@ def command(
     a: str = typer.Argument(..., metavar="A", help="The adapter at t = 0, or 'base'."),
     b: str = typer.Argument(..., metavar="B", help="The adapter at t = 1, or 'base'."),
     model: str = typer.Option(
-        ..., metavar="DIR|hf:OWNER/NAME|toy|toy-qwen2", help="The base model, never changed."
+        ...,
+        metavar="DIR|hf:OWNER/NAME|toy|toy-qwen2|URL",
+        help="The base model, never changed; or a server that holds the points.",
     ),
-    steps: int = typer.Option(
-        11, help="Points, equally spaced; t = 0 and 1 are always among them."
+    served: str | None = typer.Option(
+        None, metavar="DIR|PATTERN", help="The server's points: an export --serve, or 'name-{t}'."
+    ),
+    concurrency: int | None = typer.Option(
+        None, help="Requests at a time to a server; 8, and 1 for transformers serve."
+    ),
+    steps: int | None = typer.Option(
+        None,
+        help="Points, equally spaced, t = 0 and 1 always among them; 11, or all that are served.",
     ),
     start: float = typer.Option(0.0, "--from", help="The first t; below 0 extrapolates."),
     stop: float = typer.Option(1.0, "--to", help="The last t; above 1 extrapolates."),
@@ -30,7 +40,7 @@ def command(
     judge: str | None = typer.Option(
         None,
         metavar="NAME",
-        help="exact (toy), paired, rules=, local= or openai=FILE, module:function; none: no answers.",
+        help="exact (toy), paired, rules=, local=, openai=FILE or module:function; none: no answers",
     ),
     samples: int | None = typer.Option(
         None, help="Answers to each wording; the toy then samples, too."
@@ -56,10 +66,13 @@ def command(
     from deltalens.behaviour.counts import Thresholds
     from deltalens.studies.walk.study import walk
 
+    target = model
+    if model.startswith(("http://", "https://")) or served is not None or concurrency is not None:
+        target = integration("served.opened").model_of(model, served, concurrency)
     result = walk(
         a,
         b,
-        model,
+        target,
         steps=steps,
         start=start,
         stop=stop,

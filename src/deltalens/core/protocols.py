@@ -47,14 +47,14 @@ class Generated:
     Attributes:
         prompt: index of the prompt.
         sample: index of the sample, from 0.
-        tokens: ids of the answer, without what ended it.
+        tokens: ids of the answer, without what ended it; None where only the text is known.
         text: the answer as text, or None where the model has no tokenizer.
         finished: False where the answer was cut at the largest length.
     """
 
     prompt: int
     sample: int
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] | None
     text: str | None
     finished: bool
 
@@ -144,6 +144,39 @@ class CountingModel(Model, Protocol):
 
     def continuation_lengths(self, continuations: Sequence[Continuation]) -> Int[Array, " text"]:
         """Tokens of each continuation, as `logprobs` sums over them."""
+        ...
+
+
+@runtime_checkable
+class PointsModel(Model, Protocol):
+    """A model that holds some points of one path and no other update, as a server does.
+
+    It has no hidden states to give.
+    """
+
+    @property
+    def positions(self) -> tuple[float, ...]:
+        """Where its points are, rising."""
+        ...
+
+    def require(self, kind: str, ends: Sequence[Adapter]) -> None:
+        """Refuse a path that its points do not lie on."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of everything that its answers are known to depend on."""
+        ...
+
+    def ready(self) -> Model:
+        """The model, known to answer at all its points."""
+        ...
+
+    def at(self, t: float | None) -> AbstractContextManager[Model]:
+        """The model at a position; None is the base."""
+        ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its answers should know."""
         ...
 
 

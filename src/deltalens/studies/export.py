@@ -12,7 +12,7 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.result import Result
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
-from deltalens.io.export_format import format_of
+from deltalens.io.export_format import Format, format_of
 from deltalens.io.peft import CONFIG
 from deltalens.io.provenance import sha256_file
 from deltalens.io.read import load_all
@@ -48,7 +48,7 @@ def export(
     path: str = "linear",
     rank: int | None = None,
     dtype: str = "float32",
-    format: str = "peft",
+    format: str | Format = "peft",
     progress: Callable[[str], None] | None = None,
 ) -> Result:
     """Write points of the path from `a` to `b`, each as `OUT/t-T`.
@@ -63,7 +63,7 @@ def export(
         path: `"linear"`, `"factorwise"` or `"factor_scaling"`.
         rank: the largest rank of a module, reached by truncated SVD.
         dtype: how numbers are stored.
-        format: whose files: `"peft"`, `"kohya"` or `"mlx"`.
+        format: whose files: `"peft"`, `"kohya"` or `"mlx"`, or a layout of one's own.
         progress: called with a line about what is being done.
 
     Returns:
@@ -76,13 +76,13 @@ def export(
     if path not in PATHS:
         raise OptionError(f"--path {shown(path, 40)!r} is not known; known are {', '.join(PATHS)}")
     require_options(dtype, rank)
-    layout = format_of(format)
-    line = PATHS[path](*_ends(a, b, base))
+    layout = format if isinstance(format, Format) else format_of(format)
+    line = PATHS[path](*open_ends(a, b, base))
     points = {position: line(position) for position in t}  # a position given twice is one point
-    folders = {position: Path(out) / _folder_name(position) for position in points}
+    folders = {position: Path(out) / folder_name(position) for position in points}
     for folder in folders.values():
         require_writable(folder)
-    inputs = [_input(end) for end in line.ends]
+    inputs = [input_of(end) for end in line.ends]
     rows: list[PointRow] = []
     documents: list[dict[str, Any]] = []
     for position, point in points.items():
@@ -103,7 +103,7 @@ def export(
             "path": line.kind,
             "rank": rank,
             "dtype": dtype,
-            "format": format,
+            "format": format if isinstance(format, str) else "peft",
             "out": str(out),
             "points": documents,
             "warnings": list(warnings),
@@ -113,9 +113,14 @@ def export(
     )
 
 
-def _ends(
+def open_ends(
     a: Adapter | str | Path, b: Adapter | str | Path | None, base: str | Path | None = None
 ) -> tuple[Adapter, Adapter]:
+    """The ends of a path: one adapter alone is the end, and the base the start.
+
+    Raises:
+        DeltalensError: if one cannot be read, or they do not belong together.
+    """
     given = [a] if b is None else [b] if str(a) == BASE and not isinstance(a, Adapter) else [a, b]
     if len(given) == 1 and str(given[0]) == BASE and not isinstance(given[0], Adapter):
         raise OptionError("the base alone is no path; an adapter is needed to walk to")
@@ -140,11 +145,12 @@ def _loaded(files: Sequence[str | Path], base: str | Path | None) -> list[Adapte
     return [linear_part(a) for a in load_all(files, base=open_base(base_folder(base)))]
 
 
-def _folder_name(t: float) -> str:
+def folder_name(t: float) -> str:
+    """How the folder of a point is called, in `--out`."""
     return f"t-{int(t) if t == int(t) and abs(t) < 1e15 else t!r}"
 
 
-def _input(end: Adapter) -> dict[str, Any]:
+def input_of(end: Adapter) -> dict[str, Any]:
     """An end by name and content: no machine path goes into an adapter."""
     files = [Path(file) for file in end.provenance.inputs]
     files += [files[0].parent / CONFIG] if files else []

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from deltalens.connectivity.mixing import mixture
 from deltalens.connectivity.paths import AdapterPath, base_of
-from deltalens.core.protocols import MixingModel, Model
+from deltalens.core.protocols import MixingModel, Model, PointsModel
 
 At = Callable[[float | None], AbstractContextManager[Model]]
 """The model at a position of the path; None is the base."""
@@ -16,6 +16,9 @@ At = Callable[[float | None], AbstractContextManager[Model]]
 @contextmanager
 def on_path(model: Model, path: AdapterPath) -> Generator[At]:
     """The model at any position; factors are brought to it once if it can mix them."""
+    if isinstance(model, PointsModel):
+        yield model.at
+        return
     if not isinstance(model, MixingModel):
 
         @contextmanager

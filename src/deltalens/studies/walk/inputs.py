@@ -9,7 +9,7 @@ from typing import Any
 
 from deltalens.connectivity.paths import BASE, PATHS, AdapterPath, base_of
 from deltalens.core.adapter import Adapter
-from deltalens.core.protocols import Model
+from deltalens.core.protocols import Model, PointsModel
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
 from deltalens.io.hub import fetch_model, is_hub_path
@@ -37,6 +37,7 @@ class Target:
         load: gives the model.
         folder: where it lies, unless it is an object.
         hub: repository, revision and commit of one from the hub.
+        points: the model, where it holds some points of a path and no others.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Target:
     load: Callable[[], Model]
     folder: Path | None = None
     hub: Mapping[str, str] | None = None
+    points: PointsModel | None = None
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def open_target(model: Model | str | Path) -> Target:
     Raises:
         BaseModelError: if a folder has no `config.json`, or the hub's cannot be fetched.
     """
+    if isinstance(model, PointsModel):
+        return Target(model.name, False, None, model.digest, model.ready, points=model)
     if not isinstance(model, str | Path):
         symbolic, toy = _speaks(model), _toy_object(model)
         return Target(model.name, symbolic, toy, lambda: object_digest(model), lambda: model)

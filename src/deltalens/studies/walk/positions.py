@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from deltalens.errors import OptionError
@@ -33,6 +34,39 @@ def positions(steps: int, start: float = 0.0, stop: float = 1.0) -> tuple[float,
             "apart by six digits; fewer are needed"
         )
     return found
+
+
+def served_positions(
+    held: Sequence[float], steps: int | None, start: float, stop: float
+) -> tuple[float, ...]:
+    """The positions of a walk over points that are there already: all in the range, or the grid.
+
+    Args:
+        held: where there are points.
+        steps: as in `positions`; None: every point from `start` to `stop`.
+        start: the first position.
+        stop: the last position.
+
+    Raises:
+        OptionError: if a position has no point, or there are too few.
+    """
+    if steps is None:
+        wanted = tuple(sorted({t for t in held if start <= t <= stop} | {0.0, 1.0}))
+        if len(wanted) < LEAST_STEPS:
+            raise OptionError(
+                f"the server has {len(wanted)} points from {start:g} to {stop:g}; a walk needs "
+                f"{LEAST_STEPS} or more, 0 and 1 among them"
+            )
+    else:
+        wanted = positions(steps, start, stop)
+    for t in wanted:
+        if t not in held:
+            nearest = min(held, key=lambda other: abs(other - t))
+            raise OptionError(
+                f"t = {t:g} is not served; the nearest is {nearest:g} (served are "
+                f"{', '.join(f'{other:g}' for other in held)}; without --steps all are)"
+            )
+    return wanted
 
 
 def inside(t: float) -> bool:

@@ -20,7 +20,7 @@ from deltalens.studies.walk.inputs import Target, open_path, open_target, requir
 from deltalens.studies.walk.judged import Judged, open_judge
 from deltalens.studies.walk.measure import Progress, walk_points
 from deltalens.studies.walk.plan import Plan
-from deltalens.studies.walk.positions import positions
+from deltalens.studies.walk.positions import positions, served_positions
 from deltalens.studies.walk.settings import Settings
 from deltalens.studies.walk.statistics import NOT_MEASURED
 from deltalens.studies.walk.store import Point, open_store
@@ -28,7 +28,7 @@ from deltalens.studies.walk.summary import document, summarise
 from deltalens.studies.walk.tally import tally
 from deltalens.studies.walk.tokens import open_reading
 
-DRAWS = 999
+DRAWS, STEPS = 999, 11
 
 
 def walk(
@@ -36,7 +36,7 @@ def walk(
     b: Adapter | str | Path,
     model: Model | str | Path,
     *,
-    steps: int = 11,
+    steps: int | None = None,
     start: float = 0.0,
     stop: float = 1.0,
     path: str = "linear",
@@ -62,8 +62,10 @@ def walk(
         a: an adapter, its folder, or `"base"`: t = 0.
         b: the same: t = 1.
         model: a `Model`, a model's folder, `hf:owner/name[@revision][/subfolder]`, `"toy"` or
-            `"toy-qwen2"`. It is given back unchanged.
-        steps: points, equally spaced from `start` to `stop`, both included; 3 or more.
+            `"toy-qwen2"`. It is given back unchanged. A `PointsModel`, as of a server, answers
+            where it has points, and has no features.
+        steps: points, equally spaced from `start` to `stop`, both included; 3 or more. By default
+            11, or all points of a `PointsModel`.
         start: the first position: below 0 lies what `b` changes, taken from `a`. t = 0 and t = 1
             are always among the points.
         stop: the last position; beyond 1 the path goes on as it went.
@@ -94,12 +96,20 @@ def walk(
         DeltalensError: for input that cannot be read or does not fit; before a model is loaded,
             wherever that can be known. Points that are finished by then stay in `out`.
     """
-    at = positions(steps, start, stop)
+    target = open_target(model)
+    at = _positions(target, steps, start, stop)
+    steps = steps or (STEPS if target.points is None else len(at))
     if seed < 0:
         raise OptionError(f"--seed must be 0 or more; found {seed}")
     line = open_path(a, b, path)
-    target = open_target(model)
     warnings = require_base(line, target)
+    if target.points is not None:
+        target.points.require(line.kind, line.ends)
+        if judge is None:
+            raise OptionError(
+                "--judge is needed: a server gives answers to judge, and no hidden states"
+            )
+        features = False
     judged = open_judge(
         target.name, questions, judge, samples, symbolic=target.symbolic, features=features
     )
@@ -143,7 +153,12 @@ def walk(
         "temperature": temperature,
         "seed": seed,
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
-        "warnings": [*warnings, *_unread(points), *([NOT_MEASURED] if judged.paired else [])],
+        "warnings": [
+            *warnings,
+            *_unread(points),
+            *_served(target),
+            *([NOT_MEASURED] if judged.paired else []),
+        ],
     }
     files = [Path(f) for end in line.ends for f in end.provenance.inputs]
     return Result(
@@ -168,6 +183,18 @@ def _points(
         return walk_points(target.load, plan, None, say)
     with open_store(Path(out), settings, scoring, fresh=fresh) as store:
         return walk_points(target.load, plan, store, say)
+
+
+def _positions(target: Target, steps: int | None, start: float, stop: float) -> tuple[float, ...]:
+    if target.points is None:
+        return positions(STEPS if steps is None else steps, start, stop)
+    return served_positions(target.points.positions, steps, start, stop)
+
+
+def _served(target: Target) -> list[str]:
+    if target.points is None:
+        return []
+    return ["features: a server gives no hidden states; none are measured", *target.points.notes()]
 
 
 def _unread(points: Sequence[Point]) -> list[str]:
