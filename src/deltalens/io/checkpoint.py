@@ -93,9 +93,10 @@ class _Source:
     specs: Mapping[ModuleKey, UpdateSpec]
 
     def read(self, key: ModuleKey) -> LowRankUpdate:
-        new, old = self.tuned.tensor(key.path), self.base.tensor(key.path)
-        if key.expert is not None:
-            new, old = new[key.expert], old[key.expert]
+        if key.expert is None:
+            new, old = self.tuned.tensor(key.path), self.base.tensor(key.path)
+        else:
+            new, old = (model.expert(key.path, key.expert) for model in (self.tuned, self.base))
         rows = min(len(new), len(old))
         new[:rows] -= old[:rows]
         if len(new) == len(old):

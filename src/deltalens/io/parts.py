@@ -57,6 +57,10 @@ class Parts:
         """
         return self.tensors.read(self.names[role])
 
+    def read_slice(self, role: str, index: int) -> Array:
+        """`tensor[index]` of a role's tensor in float64, without reading the rest."""
+        return self.tensors.read_slice(self.names[role], index)
+
     @property
     def roundoff(self) -> float:
         """The coarsest rounding among the tensors."""

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -119,12 +119,25 @@ class TensorFile:
             raise self.error(f"{shown(self.path)}: tensor {shown(name)} holds NaN or infinity")
         return out
 
+    def read_slice(self, name: str, index: int) -> Array:
+        """`tensor[index]` in float64, without reading the rest: one expert of a stack."""
+        entry = self.entries[name]
+        size = entry.size // entry.shape[0]
+        part = replace(entry, shape=entry.shape[1:], start=entry.start + index * size, size=size)
+        out = np.empty(part.shape)
+        self._entry_into(part, out)
+        if not np.isfinite(out).all():
+            raise self.error(f"{shown(self.path)}: tensor {shown(name)} holds NaN or infinity")
+        return out
+
     def read_into(self, name: str, out: Array) -> None:
         """One matrix into `out` (float64, any strides); finiteness is not checked."""
-        entry = self.entries[name]
+        self._entry_into(self.entries[name], out)
+
+    def _entry_into(self, entry: TensorEntry, out: Array) -> None:
         if not entry.readable:
             raise self.error(
-                f"{shown(self.path)}: tensor {shown(name)} is {entry.dtype}; "
+                f"{shown(self.path)}: tensor {shown(entry.name)} is {entry.dtype}; "
                 "F64, F32, F16 and BF16 are read"
             )
         raw = _scratch("raw", entry.size).view(_stored(entry.dtype))
