@@ -40,9 +40,10 @@ def test_wide_checkpoints_are_refused_before_a_tensor_is_read() -> None:
 
 
 def test_the_bank_counts() -> None:
-    assert memory.need([full("a")] * 6, [NARROW]).bytes > 6 * memory.need(
-        [full("a")] * 2, [NARROW]
-    ).bytes
+    assert (
+        memory.need([full("a")] * 6, [NARROW]).bytes
+        > 6 * memory.need([full("a")] * 2, [NARROW]).bytes
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
@@ -82,7 +83,9 @@ def test_free_memory_is_the_least_of_machine_and_group(
 
 def test_a_head_trained_whole_widens_nothing_else(rng: np.random.Generator) -> None:
     def made(name: str) -> Adapter:
-        updates = {NARROW: LowRankUpdate(rng.standard_normal((600, 4)), rng.standard_normal((4, 9)))}
+        updates = {
+            NARROW: LowRankUpdate(rng.standard_normal((600, 4)), rng.standard_normal((4, 9)))
+        }
         updates[WIDE] = from_dense(rng.standard_normal((700, 600)))
         return Adapter.from_updates(name, updates)
 

@@ -17,6 +17,22 @@ from deltalens.io.tensors import TensorFile
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """How a checkpoint names the parts: the module's name in it and in the model, and theirs."""
+
+    stored: str
+    model: str
+    gate_up: tuple[str, str]
+    down: str
+
+
+SPELLINGS = (
+    Spelling(".mlp.experts", ".mlp.experts", ("gate_proj", "up_proj"), "down_proj"),
+    Spelling(".block_sparse_moe.experts", ".mlp.experts", ("w1", "w3"), "w2"),
+)
+
+
+@dataclass(frozen=True)
 class Fused:
     """A stacked parameter and the tensors that it is made of.
 
@@ -54,11 +70,9 @@ def fused(files: Mapping[str, TensorFile], path: str) -> Fused | None:
 
 def _found(files: Mapping[str, TensorFile], path: str) -> Fused | None:
     module, _, name = path.rpartition(".")
-    for inner, gate, up, down in (
-        (module, "gate_proj", "up_proj", "down_proj"),
-        (module.replace(".mlp.experts", ".block_sparse_moe.experts"), "w1", "w3", "w2"),
-    ):
-        names = (gate, up) if name == "gate_up_proj" else (down,)
+    for spelling in SPELLINGS:
+        inner = module.replace(spelling.model, spelling.stored)
+        names = spelling.gate_up if name == "gate_up_proj" else (spelling.down,)
         parts: list[tuple[str, ...]] = []
         while all(f"{inner}.{len(parts)}.{part}.weight" in files for part in names):
             parts.append(tuple(f"{inner}.{len(parts)}.{part}.weight" for part in names))

@@ -189,9 +189,7 @@ def _silent(_: str) -> None:
     return None
 
 
-def _survey(
-    inputs: Inputs, members: Members | None, memory: float | None
-) -> tuple[Survey, Ranked]:
+def _survey(inputs: Inputs, members: Members | None, memory: float | None) -> tuple[Survey, Ranked]:
     """The survey of the adapters, and where their pairs stand in the bank."""
     every = inputs.adapters if members is None else (*inputs.adapters, *members.usable)
     allowed = None if memory is None else memory * GIB
