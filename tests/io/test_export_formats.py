@@ -93,7 +93,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
     specs = {key: replace(spec, layout=Layout(kernel=(3, 2))) for key, spec in UNEVEN.specs.items()}
     folded = Adapter("c", specs, UNEVEN.read)
-    with pytest.raises(UnsupportedAdapterError, match="is a convolution, which adapters.safe"):
+    with pytest.raises(UnsupportedAdapterError, match=r"is a convolution, which adapters.safe"):
         write_adapter(folded, tmp_path / "c", layout=format_of("mlx"))
 
 

@@ -200,7 +200,7 @@ def test_a_convolution_of_three_dimensions(tmp_path: Path) -> None:
     spec = replace(
         next(iter(adapter.specs.values())), shape=(8, 16), layout=Layout(kernel=(2, 2, 2))
     )
-    with pytest.raises(UnsupportedAdapterError, match="m.conv is a convolution of 3 dimensions"):
+    with pytest.raises(UnsupportedAdapterError, match=r"m.conv is a convolution of 3 dimensions"):
         write_adapter(replace(adapter, specs={key: spec}), tmp_path / "o")
 
 
@@ -223,6 +223,6 @@ def test_a_checkpoint_that_a_format_cannot_hold(tmp_path: Path) -> None:
 
     options: dict[str, Any] = {"base": small("base", 0), "t": [1.0], "out": tmp_path / "x"}
     tuned = small("ft", 1)
-    with pytest.raises(AdapterError, match="nothing is left to write; model.embed_tokens is left"):
+    with pytest.raises(AdapterError, match=r"nothing is left to write; model.embed_tokens is left"):
         export(tuned, format="mlx", **options)
     export(tuned, **options)

@@ -18,7 +18,8 @@ from deltalens.io.stacking import stacked
 def lora_part(adapter: Adapter) -> Adapter:
     """A checkpoint without vectors, routers, parameters of no module, and 3-d convolutions.
 
-    Experts that it stores apart become the stacks of the loaded model. Anything but a full checkpoint is returned as it is.
+    Experts that it stores apart become the stacks of the loaded model. Anything but a full
+    checkpoint is returned as it is.
 
     Raises:
         AdapterError: if nothing is left.

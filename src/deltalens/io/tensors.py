@@ -43,6 +43,7 @@ DTYPES: Mapping[str, tuple[int, float]] = {
     "U64": (8, 0.0),
     "I64": (8, 0.0),
 }
+_INTEGERS = {"U8": "<u1", "I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 _NUMPY = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
@@ -129,6 +130,20 @@ class TensorFile:
         if not np.isfinite(out).all():
             raise self.error(f"{shown(self.path)}: tensor {shown(name)} holds NaN or infinity")
         return out
+
+    def read_number(self, name: str) -> float:
+        """A tensor of one element, which may be an integer: an alpha, a flag."""
+        entry = self.entries[name]
+        if math.prod(entry.shape) != 1:
+            raise self.error(
+                f"{shown(self.path)}: tensor {shown(name)} has shape {list(entry.shape)}; one "
+                "number is needed"
+            )
+        if entry.dtype not in _INTEGERS:
+            return float(self.read(name).reshape(()))
+        raw = np.empty(entry.size, np.uint8)
+        self._pread(entry, raw)
+        return float(raw.view(_INTEGERS[entry.dtype])[0])
 
     def read_into(self, name: str, out: Array) -> None:
         """One matrix into `out` (float64, any strides); finiteness is not checked."""

@@ -148,8 +148,8 @@ def _require_held(adapter: Adapter, places: Mapping[Place, int], layout: Format)
             held = ", ".join(WORDS[kind][1] for kind in layout.kinds)
             three = " of 3 dimensions" if len(place.layout.kernel) > 2 else ""
             raise UnsupportedAdapterError(
-                f"{shown(adapter.name)}: {shown(place.path)} is {WORDS[place.kind][0]}{three}, which "
-                f"{layout.weights} does not hold; {held} are written"
+                f"{shown(adapter.name)}: {shown(place.path)} is {WORDS[place.kind][0]}{three}, "
+                f"which {layout.weights} does not hold; {held} are written"
             )
 
 

@@ -18,6 +18,9 @@ from deltalens.studies.inspect.health import header_notes, update_notes
 from deltalens.studies.inspect.spectrum import size_of
 from deltalens.studies.inspect.stacked import parameters, stack_row, stored_shape
 
+# Formats whose files keep names of their own, which need not be the base's.
+_NAMED_BY_TOOLS = ("kohya", "diffusers")
+
 
 def describe(
     adapter: Adapter, model: BaseModel | None = None, *, weights: bool = True
@@ -94,7 +97,10 @@ def _require_fit(adapter: Adapter, model: BaseModel) -> None:
     from deltalens.studies.compare.study import require_its_base
 
     require_its_base(adapter, model)
+    own_names = adapter.provenance.format.startswith(_NAMED_BY_TOOLS)
     for name, keys in parameters(adapter).items():
+        if own_names and keys[0].path not in model:  # compared when it was opened, if it could be
+            continue
         found, mine = model.shape(keys[0].path), stored_shape(adapter, keys)
         if found != mine:
             raise AdapterError(
