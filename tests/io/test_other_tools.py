@@ -200,11 +200,10 @@ def test_lycoris_lokr(whole: bool, tmp_path: Path, rng: np.random.Generator) -> 
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({f"{U}.lora_mid.weight": (2, 2, 3, 3)}, "a convolution's third factor (lora_mid)"),
-        ({f"{U}.dora_scale": (3, 1)}, "DoRA's magnitudes (dora_scale)"),
-        ({f"{U}.diff": (3, 5)}, "a full difference (diff)"),
-        ({f"{U}.oft_blocks": (1, 2, 2)}, "OFT or BOFT (oft_blocks)"),
-        ({"lora_unet_norm.w_norm": (3,)}, "trained norms (w_norm, b_norm)"),
+        ({f"{U}.dora_scale": (3, 1)}, "sets the changed weight's own lengths, so the base is"),
+        ({f"{U}.diff": (3, 5)}, "mixes diff, lora; one method a module is read"),
+        ({f"{U}.scalar": ()}, "belongs to a trained scalar, which is not read here"),
+        ({f"{U}.lora_up.bias": (3,)}, "belongs to biases of LoRA factors"),
         ({f"{U}.hada_w1_a": (3, 2)}, "mixes hada, lora; one method a module is read"),
         ({"lora_te.alpha": ()}, "lora_te has an alpha and nothing else"),
         ({f"{U}.alpha": (2,)}, "has shape [2]; alpha is one number"),

@@ -39,6 +39,9 @@ def command(
     design: Path | None = typer.Option(
         None, metavar="FILE", help="CSV of path, task, seed, harm, style, base: which gives what."
     ),
+    memory: float | None = typer.Option(
+        None, metavar="GIB", help="Most memory to take; three quarters of what is free by default."
+    ),
     fail_if: list[str] = typer.Option(
         [], metavar="EXPR", help="Exit with 1 where 'MEASURE OP NUMBER' is met (repeatable)."
     ),
@@ -69,6 +72,7 @@ def command(
         covariances=covariances,
         groups=groups,
         design=design,
+        memory=memory,
         full_provenance=out is not None,
         progress=say,
     )

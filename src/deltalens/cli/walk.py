@@ -40,7 +40,7 @@ def command(
     judge: str | None = typer.Option(
         None,
         metavar="NAME",
-        help="exact (toy), paired, rules=, local=, openai=FILE or module:function; none: no answers",
+        help="exact (toy), paired, rules=, local=, openai=FILE, module:function; none: no answers",
     ),
     samples: int | None = typer.Option(
         None, help="Answers to each wording; the toy then samples, too."

@@ -20,6 +20,7 @@ import numpy as np
 from deltalens.core.adapter import Adapter
 from deltalens.core.keys import ModuleKey
 from deltalens.core.shapes import Array, Float, Int
+from deltalens.geometry.memory import fitting_workers, rank_runs
 
 _BATCH_BYTES = 16 * 2**20
 _SKETCH = 256
@@ -63,19 +64,17 @@ def map_batches(
         adapters: updates of one base; each file is read once.
         keys: the modules to read, of equal shape in all adapters that have them.
         measure: what to keep of a batch; the Gram matrices are dropped afterwards.
-        workers: threads; the number of usable cores by default.
+        workers: threads; as many as cores and free memory allow by default.
     """
-    workers = workers or len(os.sched_getaffinity(0))
-    rank = max((a.specs[k].rank for a in adapters for k in keys if k in a.specs), default=1)
-    block = 4 * 8 * (len(adapters) * rank) ** 2
-    size = max(1, min(_BATCH_BYTES // block, -(-len(keys) // (2 * workers))))
+    workers = workers or fitting_workers(adapters, keys)
     local = threading.local()
 
-    def run(batch: Sequence[ModuleKey]) -> T:
-        return measure(_gram_batch(adapters, batch, rank, local))
+    def run(batch: tuple[int, Sequence[ModuleKey]]) -> T:
+        return measure(_gram_batch(adapters, batch[1], batch[0], local))
 
+    chunks = _chunks(adapters, keys, workers)
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        yield from _bounded(pool, run, _chunks(keys, size), ahead=2 * workers)
+        yield from _bounded(pool, run, chunks, ahead=2 * workers)
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -90,8 +89,8 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 def _bounded(
     pool: ThreadPoolExecutor,
-    run: Callable[[Sequence[ModuleKey]], T],
-    chunks: Iterable[Sequence[ModuleKey]],
+    run: Callable[[tuple[int, Sequence[ModuleKey]]], T],
+    chunks: Iterable[tuple[int, Sequence[ModuleKey]]],
     ahead: int,
 ) -> Iterator[T]:
     """Results in order with at most `ahead` batches in memory."""
@@ -107,9 +106,15 @@ def _bounded(
             future.cancel()
 
 
-def _chunks(keys: Sequence[ModuleKey], size: int) -> Iterator[Sequence[ModuleKey]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
+def _chunks(
+    adapters: Sequence[Adapter], keys: Sequence[ModuleKey], workers: int
+) -> Iterator[tuple[int, Sequence[ModuleKey]]]:
+    """Modules to read together, and the rank that all of them are padded to."""
+    for rank, run in rank_runs(adapters, keys):
+        block = 4 * 8 * (len(adapters) * rank) ** 2
+        size = max(1, min(_BATCH_BYTES // block, -(-len(run) // (2 * workers))))
+        for start in range(0, len(run), size):
+            yield rank, run[start : start + size]
 
 
 def _gram_batch(

@@ -87,7 +87,7 @@ def survey(
         adapters: at least one; of equal shapes where they share a module.
         keys: the modules to measure, in the order of the result.
         k: the cut; must not exceed any factor's width (checked by the caller, who can name it).
-        workers: threads, the usable cores by default.
+        workers: threads; as many as cores and free memory allow by default.
     """
 
     def measure(batch: GramBatch) -> Survey:
@@ -102,8 +102,12 @@ def _joined(parts: Sequence[Survey]) -> Survey:
     arrays = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name, value in vars(first).items()
-        if isinstance(value, np.ndarray)
+        if isinstance(value, np.ndarray) and name != "S"
     }
+    width = max(part.S.shape[-1] for part in parts)  # batches are padded each to its own rank
+    arrays["S"] = np.concatenate(
+        [np.pad(p.S, ((0, 0), (0, 0), (0, width - p.S.shape[-1]))) for p in parts]
+    )
     measures = {
         side: {name: np.concatenate([p.measures[side][name] for p in parts]) for name in MEASURES}
         for side in SIDES

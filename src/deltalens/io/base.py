@@ -12,6 +12,7 @@ from deltalens.core.layout import Layout
 from deltalens.core.shapes import Array, Float
 from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, DeltalensError
+from deltalens.io.fused import fused
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
 from deltalens.io.sharded import open_shards
 from deltalens.io.strict_json import exists, read_object
@@ -71,20 +72,35 @@ class BaseModel:
         entry, file = self._entry(module)
         return file.read(entry.name)
 
+    def expert(self, module: str, index: int) -> Array:
+        """One expert of a stacked parameter in float64, as the model stores it.
+
+        Raises:
+            BaseModelError: if the base has no such parameter.
+        """
+        apart = fused(self.files, module)
+        if apart is not None:
+            return apart.read(index)
+        entry, file = self._entry(module)
+        return file.read_slice(entry.name, index)
+
     def matrix(self, key: ModuleKey, layout: Layout) -> Float[Array, "out in"]:
         """The weight that an update changes, oriented as the update is: `(out, in)`.
 
         Raises:
             BaseModelError: if the base has no such module or expert.
         """
+        if key.expert is not None and (apart := fused(self.files, key.path)) is not None:
+            return layout.matrix(apart.read(key.expert))
         entry, _ = self._entry(key.path)
         axes = 2 + len(layout.kernel) + (key.expert is not None)
         if len(entry.shape) != axes or not entry.readable:
             raise self._no_matrix(entry, axes)
         if axes == 2:
             return layout.matrix(self.weight(key.path))
-        W = self.tensor(key.path)
-        return layout.matrix(W if key.expert is None else W[key.expert])
+        if key.expert is not None:
+            return layout.matrix(self.expert(key.path, key.expert))
+        return layout.matrix(self.tensor(key.path))
 
     def weight(self, module: str) -> Float[Array, "out in"]:
         """The matrix of a module in float64, in the stored layout.
@@ -98,7 +114,10 @@ class BaseModel:
         return file.read(entry.name)
 
     def shape(self, module: str) -> tuple[int, ...]:
-        """Shape of a module's matrix in the stored layout, from the header alone."""
+        """Shape of a module's tensor in the model's layout, from the header alone."""
+        apart = fused(self.files, module)
+        if apart is not None:
+            return apart.shape
         return self._entry(module)[0].shape
 
     def _no_matrix(self, entry: TensorEntry, axes: int) -> BaseModelError:

@@ -16,7 +16,7 @@ import numpy as np
 
 from deltalens.core.adapter import Adapter, Provenance, UpdateSpec
 from deltalens.core.keys import ModuleKey
-from deltalens.core.layout import PLAIN, Layout
+from deltalens.core.layout import Layout
 from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.products import from_dense
 from deltalens.core.shapes import Array
@@ -25,14 +25,17 @@ from deltalens.errors import AdapterError, UnsupportedAdapterError
 from deltalens.io.base import EMBEDDINGS, INDEX, WEIGHTS, BaseModel, open_base
 from deltalens.io.biases import Bias
 from deltalens.io.limits import DEFAULT_LIMITS, Limits
+from deltalens.io.peft_layouts import CONV1D_MODELS, CONV1D_MODULES
+from deltalens.io.places import LOOKUPS
 from deltalens.io.strict_json import absolute
 from deltalens.io.tensors import TensorEntry
 
 FORMAT = "checkpoint"
 GAUGE = "a full checkpoint has no factors of training"
-_CONV1D_MODELS = frozenset(["gpt2", "openai-gpt", "imagegpt", "decision_transformer"])
-_CONV1D_MODULES = frozenset(["c_attn", "c_proj", "c_fc", "q_attn"])
-LOOKUPS = (*EMBEDDINGS, "wpe", "embed_positions")
+# In the provenance: parameters that are no module's weight, which a LoRA file cannot name.
+BARE = "bare parameters"
+# Whose experts are stored (expert, in, out); all others' (expert, out, in).
+_TRANSPOSED_EXPERTS = frozenset(["gpt_oss", "aria", "aria_text", "openai_privacy_filter"])
 
 
 def load(
@@ -67,8 +70,8 @@ def load(
             "a fine-tune of that base is needed"
         )
     first = str(next(iter(tuned.files.values())).path)
-    warned, shards = tuple(found.warnings), _shards(tuned)
-    provenance = Provenance(first, FORMAT, None, warned, files=shards)
+    warned, shards, bare = tuple(found.warnings), _shards(tuned), tuple(found.bare)
+    provenance = Provenance(first, FORMAT, None, warned, {BARE: bare}, files=shards)
     return Adapter(
         name or absolute(path).name,
         found.specs,
@@ -91,6 +94,7 @@ class _Matched:
     specs: dict[ModuleKey, UpdateSpec] = field(default_factory=dict[ModuleKey, UpdateSpec])
     vectors: dict[str, Bias | None] = field(default_factory=dict[str, "Bias | None"])
     warnings: list[str] = field(default_factory=list[str])
+    bare: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,10 @@ class _Source:
     specs: Mapping[ModuleKey, UpdateSpec]
 
     def read(self, key: ModuleKey) -> LowRankUpdate:
-        new, old = self.tuned.tensor(key.path), self.base.tensor(key.path)
-        if key.expert is not None:
-            new, old = new[key.expert], old[key.expert]
+        if key.expert is None:
+            new, old = self.tuned.tensor(key.path), self.base.tensor(key.path)
+        else:
+            new, old = (model.expert(key.path, key.expert) for model in (self.tuned, self.base))
         rows = min(len(new), len(old))
         new[:rows] -= old[:rows]
         if len(new) == len(old):
@@ -147,6 +152,8 @@ def _add(found: _Matched, path: str, entry: TensorEntry, tuned: BaseModel, base:
             f"{shown(path)} has {new[0]} rows; the base has {old[0]} (a resized vocabulary): "
             f"the first {min(new[0], old[0])} are compared"
         )
+    if not entry.name.endswith(".weight"):
+        found.bare.append(path)
     for key, layout in _places(path, old, base):
         sizes = old[1:] if key.expert is not None else old
         matrix = sizes[0], math.prod(sizes[1:])
@@ -177,10 +184,11 @@ def _places(path: str, stored: Sequence[int], base: BaseModel) -> list[tuple[Mod
     """The modules in one tensor: itself, or one an expert."""
     last = path.rpartition(".")[2]
     if len(stored) == 3 and "expert" in path:
-        return [(ModuleKey(path, expert), PLAIN) for expert in range(stored[0])]
+        layout = Layout(transposed=base.config.get("model_type") in _TRANSPOSED_EXPERTS)
+        return [(ModuleKey(path, expert), layout) for expert in range(stored[0])]
     if len(stored) > 2:
         return [(ModuleKey(path), Layout(kernel=tuple(stored[2:])))]
-    conv1d = last in _CONV1D_MODULES and base.config.get("model_type") in _CONV1D_MODELS
+    conv1d = last in CONV1D_MODULES and base.config.get("model_type") in CONV1D_MODELS
     return [(ModuleKey(path), Layout(transposed=conv1d or last in LOOKUPS))]
 
 

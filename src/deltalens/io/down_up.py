@@ -30,7 +30,7 @@ def alpha_scaling(parts: Parts, rank: int) -> tuple[float, tuple[str, ...]]:
             f"{parts.where}: tensor {shown(parts.names['alpha'])} has shape {list(shape)}; "
             "alpha is one number"
         )
-    alpha = float(parts.read("alpha").reshape(()))
+    alpha = parts.read_number("alpha")
     return alpha / rank, () if alpha != 0.0 else (ZERO_ALPHA,)
 
 

@@ -23,6 +23,7 @@ from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError, UnsupportedAdapterError
 from deltalens.io.base import BaseModel
+from deltalens.io.fused import fused
 from deltalens.io.peft_layouts import TRANSPOSED
 from deltalens.io.tensor_set import TensorSet
 
@@ -104,27 +105,10 @@ def _stored(module: str, targets: tuple[str, ...], base: BaseModel) -> dict[str,
 
 def _shape(full: str, base: BaseModel) -> Shape | None:
     path = full.removesuffix(".weight")
-    if path in base:
-        return base.shape(path)
-    return _fused_shape(path, base)
-
-
-def _fused_shape(path: str, base: BaseModel) -> Shape | None:
-    """Shape that transformers fuses from a checkpoint that stores each expert apart."""
-    module, _, name = path.rpartition(".")
-    for inner, gate, up, down in (
-        (module, "gate_proj", "up_proj", "down_proj"),
-        (module.replace(".mlp.experts", ".block_sparse_moe.experts"), "w1", "w3", "w2"),
-    ):
-        parts = (gate, up) if name == "gate_up_proj" else (down,) if name == "down_proj" else ()
-        if not parts or not all(f"{inner}.0.{part}" in base for part in parts):
-            continue
-        out, in_ = base.shape(f"{inner}.0.{parts[0]}")
-        experts = 1
-        while f"{inner}.{experts}.{parts[0]}" in base:
-            experts += 1
-        return experts, out * len(parts), in_
-    return None
+    found = fused(base.files, path)
+    if found is not None:
+        return found.shape
+    return base.shape(path) if path in base else None
 
 
 def _assigned(

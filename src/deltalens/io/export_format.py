@@ -13,6 +13,7 @@ from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
+from deltalens.io.places import Kind, Place
 
 Ranks = Mapping[ModuleKey, int]
 
@@ -23,22 +24,24 @@ class Format:
 
     Attributes:
         weights: name of the weight file.
-        shapes: `(path, (out, in), rank)` -> name and shape of each tensor of a module, in order.
-        tensors: `(path, update)` -> the same tensors with their values.
+        shapes: `(place, rank)` -> name and shape of each tensor of a place, in order.
+        tensors: `(place, updates)` -> the same tensors with their values; one update an expert.
+        config: the config file's content, or None.
         rank: module's rank and the largest of all -> the rank that the module is written at.
-        config: the config file's name and content, or None.
+        kinds: what the files can hold.
     """
 
     weights: str
-    shapes: Callable[[str, tuple[int, int], int], Mapping[str, tuple[int, ...]]]
-    tensors: Callable[[str, LowRankUpdate], Sequence[tuple[str, Array]]]
+    shapes: Callable[[Place, int], Mapping[str, tuple[int, ...]]]
+    tensors: Callable[[Place, Sequence[LowRankUpdate]], Sequence[tuple[str, Array]]]
     config: Callable[[Adapter, Ranks], dict[str, Any]] | None = None
     rank: Callable[[int, int], int] = lambda own, _largest: own
+    kinds: tuple[Kind, ...] = ("linear",)
 
 
 # --format -> the module that holds its FORMAT; imported when it is asked for.
 _MODULES: Mapping[str, str] = {
-    "peft": "deltalens.io.write",
+    "peft": "deltalens.io.export_peft",
     "kohya": "deltalens.io.export_kohya",
     "mlx": "deltalens.io.export_mlx",
 }

@@ -6,11 +6,14 @@ adapter's own names are kept, so that reading the file gives the adapter back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.shapes import Array
 from deltalens.io.export_format import Format
+from deltalens.io.places import Place, pair_shapes
 
 # Whole numbers up to here are exact in bf16.
 _EXACT = 256
@@ -21,22 +24,25 @@ def alpha_of(rank: int) -> int:
     return rank if rank <= _EXACT else 1 << (rank.bit_length() - 1)
 
 
-def _shapes(path: str, shape: tuple[int, int], rank: int) -> dict[str, tuple[int, ...]]:
+def _shapes(place: Place, rank: int) -> dict[str, tuple[int, ...]]:
+    A, B = pair_shapes(place, rank)
     return {
-        f"{path}.lora_down.weight": (rank, shape[1]),
-        f"{path}.lora_up.weight": (shape[0], rank),
-        f"{path}.alpha": (),
+        f"{place.path}.lora_down.weight": A,
+        f"{place.path}.lora_up.weight": B,
+        f"{place.path}.alpha": (),
     }
 
 
-def _tensors(path: str, update: LowRankUpdate) -> list[tuple[str, Array]]:
+def _tensors(place: Place, updates: Sequence[LowRankUpdate]) -> list[tuple[str, Array]]:
+    (update,) = updates
+    A, B = pair_shapes(place, update.rank)
     alpha = alpha_of(update.rank)
     up = update.B if alpha == update.rank else update.B * (update.rank / alpha)
     return [
-        (f"{path}.lora_down.weight", update.A),
-        (f"{path}.lora_up.weight", up),
-        (f"{path}.alpha", np.array(float(alpha))),
+        (f"{place.path}.lora_down.weight", update.A.reshape(A)),
+        (f"{place.path}.lora_up.weight", up.reshape(B)),
+        (f"{place.path}.alpha", np.array(float(alpha))),
     ]
 
 
-FORMAT = Format("lora.safetensors", _shapes, _tensors)
+FORMAT = Format("lora.safetensors", _shapes, _tensors, kinds=("linear", "convolution"))

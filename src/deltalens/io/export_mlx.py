@@ -6,20 +6,24 @@ zeros, which changes no update.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from deltalens.core.adapter import Adapter
 from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.shapes import Array
 from deltalens.io.export_format import Format, Ranks
+from deltalens.io.places import Place
 
 
-def _shapes(path: str, shape: tuple[int, int], rank: int) -> dict[str, tuple[int, ...]]:
-    return {f"{path}.lora_a": (shape[1], rank), f"{path}.lora_b": (rank, shape[0])}
+def _shapes(place: Place, rank: int) -> dict[str, tuple[int, ...]]:
+    out, in_ = place.shape
+    return {f"{place.path}.lora_a": (in_, rank), f"{place.path}.lora_b": (rank, out)}
 
 
-def _tensors(path: str, update: LowRankUpdate) -> list[tuple[str, Array]]:
-    return [(f"{path}.lora_a", update.A.T), (f"{path}.lora_b", update.B.T)]
+def _tensors(place: Place, updates: Sequence[LowRankUpdate]) -> list[tuple[str, Array]]:
+    (update,) = updates
+    return [(f"{place.path}.lora_a", update.A.T), (f"{place.path}.lora_b", update.B.T)]
 
 
 def _config(adapter: Adapter, ranks: Ranks) -> dict[str, Any]:

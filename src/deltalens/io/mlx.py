@@ -199,7 +199,7 @@ def _experts(parts: Parts, settings: MlxSettings, limits: Limits) -> dict[Module
     spec = spec_of(parts, (out, in_), rank, limits=limits)
 
     def expert(index: int) -> LowRankUpdate:
-        plain = LowRankUpdate(parts.read("lora_b")[index], parts.read("lora_a")[index])
+        plain = LowRankUpdate(parts.read_slice("lora_b", index), parts.read_slice("lora_a", index))
         return scaled(plain, settings.scale, parts)
 
     return {

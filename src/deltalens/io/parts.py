@@ -31,12 +31,26 @@ from deltalens.io.tensors import TensorEntry
 
 @dataclass(frozen=True)
 class Parts:
-    """One module's tensors; `names` maps a role to the tensor that plays it."""
+    """One module's tensors.
+
+    Attributes:
+        tensors: the opened file or files.
+        path: the module's name in the file.
+        names: role -> the tensor that plays it.
+        where: the file, for messages.
+        at: the module's path in the base, where that is not its name in the file.
+    """
 
     tensors: TensorSet
     path: str
     names: Mapping[str, str]
     where: str
+    at: str | None = None
+
+    @property
+    def module(self) -> str:
+        """The module's path in the base."""
+        return self.at or self.path
 
     def __contains__(self, role: str) -> bool:
         return role in self.names
@@ -56,6 +70,14 @@ class Parts:
             AdapterError: if it holds NaN or infinity.
         """
         return self.tensors.read(self.names[role])
+
+    def read_slice(self, role: str, index: int) -> Array:
+        """`tensor[index]` of a role's tensor in float64, without reading the rest."""
+        return self.tensors.read_slice(self.names[role], index)
+
+    def read_number(self, role: str) -> float:
+        """A role's tensor of one element, which may be an integer."""
+        return self.tensors.read_number(self.names[role])
 
     @property
     def roundoff(self) -> float:
@@ -207,9 +229,9 @@ def fitted(
         AdapterError: if the base's tensor is of another size.
     """
     told = Layout(transposed=transposed and not kernel, kernel=kernel)
-    if base is None or parts.path not in base:
+    if base is None or parts.module not in base:
         return told
-    stored = base.shape(parts.path)
+    stored = base.shape(parts.module)
     other = Layout(transposed=not transposed) if len(stored) == 2 else Layout(kernel=stored[2:])
     for layout in (told, other):
         if layout.stored(shape) == stored:

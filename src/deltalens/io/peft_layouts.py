@@ -15,8 +15,8 @@ from deltalens.io.base import BaseModel
 
 TRANSPOSED = Layout(transposed=True)
 # Architectures whose blocks are made of transformers' Conv1D, and the names of those modules.
-_CONV1D_MODELS = frozenset(["gpt2", "openai-gpt", "imagegpt", "decision_transformer"])
-_CONV1D_MODULES = frozenset(["c_attn", "c_proj", "c_fc", "q_attn"])
+CONV1D_MODELS = frozenset(["gpt2", "openai-gpt", "imagegpt", "decision_transformer"])
+CONV1D_MODULES = frozenset(["c_attn", "c_proj", "c_fc", "q_attn"])
 
 
 def linear_layout(
@@ -35,7 +35,7 @@ def linear_layout(
         AdapterError: if the base holds the module in a shape that fits neither way.
     """
     if base is None or path not in base:
-        is_conv1d = path.rpartition(".")[2] in _CONV1D_MODULES
+        is_conv1d = path.rpartition(".")[2] in CONV1D_MODULES
         return TRANSPOSED if flag and is_conv1d else PLAIN
     found, either = base.shape(path), (PLAIN, TRANSPOSED)
     fitting = [layout for layout in either if layout.stored(shape) == found]
@@ -51,9 +51,9 @@ def linear_layout(
 
 def _is_conv1d(path: str, config: Mapping[str, object], flag: bool) -> bool:
     """Of a square weight, whose shape does not tell."""
-    named = path.rpartition(".")[2] in _CONV1D_MODULES
+    named = path.rpartition(".")[2] in CONV1D_MODULES
     model_type = config.get("model_type")
-    return named and (flag if model_type is None else model_type in _CONV1D_MODELS)
+    return named and (flag if model_type is None else model_type in CONV1D_MODELS)
 
 
 def embedding_layout(

@@ -40,6 +40,14 @@ class TensorSet:
         """One tensor as a new float64 array, all finite."""
         return self.files[name].read(name)
 
+    def read_slice(self, name: str, index: int) -> Array:
+        """`tensor[index]` as a new float64 array, all finite, without reading the rest."""
+        return self.files[name].read_slice(name, index)
+
+    def read_number(self, name: str) -> float:
+        """A tensor of one element, which may be an integer."""
+        return self.files[name].read_number(name)
+
     def read_into(self, name: str, out: Array) -> None:
         """One tensor into `out`; finiteness is not checked."""
         self.files[name].read_into(name, out)

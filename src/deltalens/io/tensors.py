@@ -11,7 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +43,7 @@ DTYPES: Mapping[str, tuple[int, float]] = {
     "U64": (8, 0.0),
     "I64": (8, 0.0),
 }
+_INTEGERS = {"U8": "<u1", "I8": "<i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 _NUMPY = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
@@ -119,12 +120,39 @@ class TensorFile:
             raise self.error(f"{shown(self.path)}: tensor {shown(name)} holds NaN or infinity")
         return out
 
+    def read_slice(self, name: str, index: int) -> Array:
+        """`tensor[index]` in float64, without reading the rest: one expert of a stack."""
+        entry = self.entries[name]
+        size = entry.size // entry.shape[0]
+        part = replace(entry, shape=entry.shape[1:], start=entry.start + index * size, size=size)
+        out = np.empty(part.shape)
+        self._entry_into(part, out)
+        if not np.isfinite(out).all():
+            raise self.error(f"{shown(self.path)}: tensor {shown(name)} holds NaN or infinity")
+        return out
+
+    def read_number(self, name: str) -> float:
+        """A tensor of one element, which may be an integer: an alpha, a flag."""
+        entry = self.entries[name]
+        if math.prod(entry.shape) != 1:
+            raise self.error(
+                f"{shown(self.path)}: tensor {shown(name)} has shape {list(entry.shape)}; one "
+                "number is needed"
+            )
+        if entry.dtype not in _INTEGERS:
+            return float(self.read(name).reshape(()))
+        raw = np.empty(entry.size, np.uint8)
+        self._pread(entry, raw)
+        return float(raw.view(_INTEGERS[entry.dtype])[0])
+
     def read_into(self, name: str, out: Array) -> None:
         """One matrix into `out` (float64, any strides); finiteness is not checked."""
-        entry = self.entries[name]
+        self._entry_into(self.entries[name], out)
+
+    def _entry_into(self, entry: TensorEntry, out: Array) -> None:
         if not entry.readable:
             raise self.error(
-                f"{shown(self.path)}: tensor {shown(name)} is {entry.dtype}; "
+                f"{shown(self.path)}: tensor {shown(entry.name)} is {entry.dtype}; "
                 "F64, F32, F16 and BF16 are read"
             )
         raw = _scratch("raw", entry.size).view(_stored(entry.dtype))

@@ -24,8 +24,10 @@ from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError, DeltalensError, OptionError, UnsupportedAdapterError
 from deltalens.io.export_format import WEIGHT_FILES, Format
+from deltalens.io.export_peft import FORMAT
 from deltalens.io.limits import DEFAULT_LIMITS
-from deltalens.io.peft import CONFIG, GAUGE_NOTE, WEIGHTS
+from deltalens.io.peft import CONFIG, GAUGE_NOTE
+from deltalens.io.places import WORDS, Place, places_of
 from deltalens.io.provenance import versions
 from deltalens.io.strict_json import read_object
 from deltalens.io.truncate import Cuts, ModuleCut, truncated
@@ -35,8 +37,6 @@ from deltalens.io.write_tensors import WRITTEN_DTYPES, write_tensors
 PROVENANCE = "provenance.json"
 MADE_BY = "deltalens export"
 _OURS = (CONFIG, PROVENANCE, *WEIGHT_FILES)
-# PEFT keeps LoRA on embeddings transposed and under other names.
-_EMBEDDINGS = frozenset(["embed_tokens", "wte", "wpe", "embed_in", "word_embeddings"])
 _MACHINE_PATH = re.compile(r"[/~\\]|\.{1,2}(?:[/\\]|\Z)|[A-Za-z]:[/\\]|file:")
 
 
@@ -75,15 +75,16 @@ def write_adapter(
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow a link
     require_writable(folder)
     ranks = written_ranks(adapter, rank)
-    _require_linear(adapter, ranks)
-    gauge = _gauge(adapter, ranks)
     layout = layout or FORMAT
+    places = places_of(adapter, ranks)
+    _require_held(adapter, places, layout)
+    gauge = _gauge(adapter, ranks)
     measured: list[ModuleCut] = []
     with appears_whole(folder, _OURS) as partial:
         write_tensors(
             partial / layout.weights,
-            _shapes(adapter, ranks, layout),
-            _tensors(adapter, ranks, measured, layout),
+            _shapes(places, layout),
+            _tensors(adapter, places, ranks, measured, layout),
             dtype=dtype,
             metadata={"format": "pt", GAUGE_NOTE: gauge},
         )
@@ -141,18 +142,14 @@ def _made_here(folder: Path) -> bool:
     return record.get("made_by") == MADE_BY
 
 
-def _require_linear(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> None:
-    for key in ranks:
-        if adapter.specs[key].layout.kernel:
+def _require_held(adapter: Adapter, places: Mapping[Place, int], layout: Format) -> None:
+    for place in places:
+        if place.kind not in layout.kinds or len(place.layout.kernel) > 2:
+            held = ", ".join(WORDS[kind][1] for kind in layout.kinds)
+            three = " of 3 dimensions" if len(place.layout.kernel) > 2 else ""
             raise UnsupportedAdapterError(
-                f"{shown(adapter.name)}: {shown(key)} is a convolution, which is not written yet; "
-                "linear layers are"
-            )
-        if key.expert is not None or key.path.rpartition(".")[2] in _EMBEDDINGS:
-            what = "an expert of a stacked tensor" if key.expert is not None else "an embedding"
-            raise UnsupportedAdapterError(
-                f"{shown(adapter.name)}: {shown(key)} is {what}, which is not written yet; "
-                "linear layers are"
+                f"{shown(adapter.name)}: {shown(place.path)} is {WORDS[place.kind][0]}{three}, "
+                f"which {layout.weights} does not hold; {held} are written"
             )
 
 
@@ -164,28 +161,33 @@ def _gauge(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> str:
     return sorted(odd)[0] if odd else "an exported copy"
 
 
-def _shapes(
-    adapter: Adapter, ranks: Mapping[ModuleKey, int], layout: Format
-) -> dict[str, tuple[int, ...]]:
+def _shapes(places: Mapping[Place, int], layout: Format) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    largest = max(ranks.values())
-    for key, rank in ranks.items():
-        shapes |= layout.shapes(key.path, adapter.specs[key].shape, layout.rank(rank, largest))
+    largest = max(places.values())
+    for place, rank in places.items():
+        shapes |= layout.shapes(place, layout.rank(rank, largest))
     return shapes
 
 
 def _tensors(
-    adapter: Adapter, ranks: Mapping[ModuleKey, int], measured: list[ModuleCut], layout: Format
+    adapter: Adapter,
+    places: Mapping[Place, int],
+    ranks: Mapping[ModuleKey, int],
+    measured: list[ModuleCut],
+    layout: Format,
 ) -> Iterator[tuple[str, Array]]:
-    largest = max(ranks.values())
-    for key, rank in ranks.items():
-        update = adapter[key]
-        if not (np.isfinite(update.B).all() and np.isfinite(update.A).all()):
-            raise AdapterError(f"{shown(adapter.name)}: {shown(key)} holds NaN or infinity")
-        kept, norm, lost = truncated(update, rank)
-        measured.append(ModuleCut(str(key), rank, norm, lost))
-        more = layout.rank(rank, largest) - (rank if kept.rank else 0)
-        yield from layout.tensors(key.path, _widened(kept, more))
+    largest = max(places.values())
+    for place, rank in places.items():
+        updates: list[LowRankUpdate] = []
+        for key in place.keys:
+            own, update = ranks.get(key, 0), adapter[key]
+            if not (np.isfinite(update.B).all() and np.isfinite(update.A).all()):
+                raise AdapterError(f"{shown(adapter.name)}: {shown(key)} holds NaN or infinity")
+            kept, norm, lost = truncated(update, own)
+            measured.append(ModuleCut(str(key), own, norm, lost))
+            more = layout.rank(rank, largest) - (own if kept.rank else 0)
+            updates.append(_widened(kept, more))
+        yield from layout.tensors(place, updates)
 
 
 def _widened(update: LowRankUpdate, more: int) -> LowRankUpdate:
@@ -204,54 +206,6 @@ def _named(adapter: Adapter) -> Adapter:
         if base is None or not _MACHINE_PATH.match(base)
         else replace(adapter, base_model=None)
     )
-
-
-def _peft_shapes(path: str, shape: tuple[int, int], rank: int) -> dict[str, tuple[int, ...]]:
-    A, B = _peft_names(path)
-    return {A: (rank, shape[1]), B: (shape[0], rank)}
-
-
-def _peft_tensors(path: str, update: LowRankUpdate) -> list[tuple[str, Array]]:
-    A, B = _peft_names(path)
-    return [(A, update.A), (B, update.B)]
-
-
-def _peft_names(path: str) -> tuple[str, str]:
-    stem = f"base_model.model.{path}"
-    return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
-
-
-def _peft_config(adapter: Adapter, ranks: Mapping[ModuleKey, int]) -> dict[str, Any]:
-    r"""PEFT's config, whose patterns name modules of lower rank by their whole path.
-
-    The largest rank is the default: a reader that ignores patterns reserves enough and still
-    scales by 1. PEFT matches `(.*\.)?(KEY)$`; the `^` keeps out a longer path of the same end.
-    """
-    largest = max(ranks.values())
-    lower = {f"^{re.escape(key.path)}": rank for key, rank in ranks.items() if rank != largest}
-    base = adapter.base_model
-    return {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": base,
-        "revision": adapter.provenance.revision if base is not None else None,
-        "inference_mode": True,
-        "r": largest,
-        "lora_alpha": largest,
-        "use_rslora": False,
-        "use_dora": False,
-        "rank_pattern": lower,
-        "alpha_pattern": lower,
-        "target_modules": [key.path for key in ranks],
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "init_lora_weights": True,
-        "modules_to_save": None,
-    }
-
-
-FORMAT = Format(WEIGHTS, _peft_shapes, _peft_tensors, _peft_config)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from deltalens.core.result import Result
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
 from deltalens.io.export_format import Format, format_of
+from deltalens.io.lora_part import biases_left_out, format_part, lora_part
 from deltalens.io.peft import CONFIG
 from deltalens.io.provenance import sha256_file
 from deltalens.io.read import load_all
@@ -78,7 +79,8 @@ def export(
     require_options(dtype, rank)
     layout = format if isinstance(format, Format) else format_of(format)
     line = PATHS[path](*open_ends(a, b, base))
-    points = {position: line(position) for position in t}  # a position given twice is one point
+    # a position given twice is one point
+    points = {position: format_part(line(position), line.ends, layout) for position in t}
     folders = {position: Path(out) / folder_name(position) for position in points}
     for folder in folders.values():
         require_writable(folder)
@@ -106,7 +108,7 @@ def export(
             "format": format if isinstance(format, str) else "peft",
             "out": str(out),
             "points": documents,
-            "warnings": list(warnings),
+            "warnings": [*warnings, *biases_left_out(line.ends)],
         },
         tables={"points": rows},
         provenance={"inputs": inputs},
@@ -139,10 +141,9 @@ def _loaded(files: Sequence[str | Path], base: str | Path | None) -> list[Adapte
     if base is None:
         return load_all(files)
     from deltalens.io.base import open_base
-    from deltalens.io.linear_part import linear_part
     from deltalens.studies.compare.study import base_folder
 
-    return [linear_part(a) for a in load_all(files, base=open_base(base_folder(base)))]
+    return [lora_part(a) for a in load_all(files, base=open_base(base_folder(base)))]
 
 
 def folder_name(t: float) -> str:

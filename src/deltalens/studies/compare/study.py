@@ -13,6 +13,7 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.result import LazyTables, Result
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
+from deltalens.geometry.memory import GIB, workers_within
 from deltalens.geometry.survey import Survey, survey
 from deltalens.io.base import BaseModel, open_base
 from deltalens.io.provenance import provenance
@@ -54,6 +55,7 @@ def compare(
     covariances: str | Path | None = None,
     groups: Mapping[str, Sequence[Adapter | str | Path]] | None = None,
     design: str | Path | None = None,
+    memory: float | None = None,
     full_provenance: bool = True,
     progress: Progress | None = None,
 ) -> Result:
@@ -74,6 +76,8 @@ def compare(
             between comparison.
         design: CSV table (path, task, seed, harm, style, base) of adapters, compared too: adds how
             much of each similarity is which.
+        memory: GiB that the comparison may take; three quarters of what is free by default. Only
+            updates of high rank (full checkpoints) come near.
         full_provenance: whether versions and the SHA-256 of every input are looked up (0.2 s a
             large pair) for the result's provenance; its settings are always there.
         progress: called with a line about what is being done.
@@ -86,6 +90,8 @@ def compare(
     """
     if draws < 0:
         raise OptionError(f"--draws must be 0 or more; found {draws}")
+    if memory is not None and not memory > 0:
+        raise OptionError(f"--memory must be above 0 GiB; found {memory:g}")
     if seed < 0:
         raise OptionError(f"--seed must be 0 or more; found {seed}")
     planned, steps = None, None
@@ -101,7 +107,7 @@ def compare(
     say = progress or _silent
     members = open_bank(bank, checked) if bank else None
     say(f"reading {len(opened) + len(bank)} adapters, {len(checked.keys)} modules")
-    s, ranked = _survey(checked, members)
+    s, ranked = _survey(checked, members, memory)
     result = _result(
         checked,
         s,
@@ -183,12 +189,15 @@ def _silent(_: str) -> None:
     return None
 
 
-def _survey(inputs: Inputs, members: Members | None) -> tuple[Survey, Ranked]:
+def _survey(inputs: Inputs, members: Members | None, memory: float | None) -> tuple[Survey, Ranked]:
     """The survey of the adapters, and where their pairs stand in the bank."""
+    every = inputs.adapters if members is None else (*inputs.adapters, *members.usable)
+    allowed = None if memory is None else memory * GIB
+    workers = workers_within(every, inputs.keys, allowed)
+    s = survey(every, inputs.keys, inputs.k, workers=workers)
     if members is None:
-        return survey(inputs.adapters, inputs.keys, inputs.k), NO_BANK
+        return s, NO_BANK
     n = len(inputs.adapters)
-    s = survey((*inputs.adapters, *members.usable), inputs.keys, inputs.k)
     return first(s, n), rank_pairs(s, n, members, list(combinations(range(n), 2)))
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from deltalens.core.adapter import Adapter
+from deltalens.core.keys import ModuleKey
 from deltalens.core.shapes import Array
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError
 from deltalens.io.base import BaseModel
 from deltalens.studies.inspect.health import header_notes, update_notes
 from deltalens.studies.inspect.spectrum import size_of
+from deltalens.studies.inspect.stacked import parameters, stack_row, stored_shape
+
+# Formats whose files keep names of their own, which need not be the base's.
+_NAMED_BY_TOOLS = ("kohya", "diffusers")
 
 
 def describe(
@@ -33,7 +38,11 @@ def describe(
     """
     if model is not None:
         _require_fit(adapter, model)
-    modules = {str(key): _module(adapter, key, weights) for key in sorted(adapter.specs)}
+    modules = {
+        name: _module(adapter, keys, weights) if keys[0].expert is None
+        else stack_row(adapter, keys, weights=weights)
+        for name, keys in parameters(adapter).items()
+    }  # fmt: skip
     biases = {name: _bias(change, weights) for name, change in adapter.biases.items()}
     document: dict[str, Any] = {
         "name": adapter.name,
@@ -53,7 +62,8 @@ def describe(
     return document
 
 
-def _module(adapter: Adapter, key: Any, weights: bool) -> dict[str, Any]:
+def _module(adapter: Adapter, keys: Sequence[ModuleKey], weights: bool) -> dict[str, Any]:
+    (key,) = keys
     spec = adapter.specs[key]
     row: dict[str, Any] = {"shape": list(spec.stored), "rank": spec.rank}
     if weights:
@@ -61,7 +71,7 @@ def _module(adapter: Adapter, key: Any, weights: bool) -> dict[str, Any]:
         size = size_of(update)
         row |= {
             "norm": size.norm,
-            "probe": spec.layout.probe(update, key.expert),
+            "probe": spec.layout.probe(update),
             "stable_rank": size.stable_rank,
             "singular_values": list(size.singular_values),
         }
@@ -87,11 +97,13 @@ def _require_fit(adapter: Adapter, model: BaseModel) -> None:
     from deltalens.studies.compare.study import require_its_base
 
     require_its_base(adapter, model)
-    for key, spec in sorted(adapter.specs.items()):
-        found = model.shape(key.path)
-        mine = spec.stored if key.expert is None else (found[0], *spec.stored)
-        if found != mine and (key.expert is None or len(found) != 3):
+    own_names = adapter.provenance.format.startswith(_NAMED_BY_TOOLS)
+    for name, keys in parameters(adapter).items():
+        if own_names and keys[0].path not in model:  # compared when it was opened, if it could be
+            continue
+        found, mine = model.shape(keys[0].path), stored_shape(adapter, keys)
+        if found != mine:
             raise AdapterError(
-                f"{shown(adapter.name)}: {shown(key)} is {list(mine)}; "
+                f"{shown(adapter.name)}: {shown(name)} is {list(mine)}; "
                 f"the base {shown(model.path)} has {list(found)}"
             )

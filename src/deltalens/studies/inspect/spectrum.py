@@ -10,7 +10,7 @@ import numpy as np
 from deltalens.core.lowrank import LowRankUpdate
 from deltalens.core.shapes import Array, Float
 
-_SHOWN = 16
+SHOWN = 16
 # Up to this width the whole spectrum is cheaper than an iteration for its head.
 _NARROW = 256
 _BARS = "▁▂▃▄▅▆▇█"
@@ -43,14 +43,14 @@ def _leading(update: LowRankUpdate) -> tuple[Float[Array, " k"], float]:
     """The first singular values and the norm."""
     if update.rank <= _NARROW or min(update.shape) <= _NARROW:
         S = update.svd().S
-        return S[:_SHOWN], float(np.linalg.norm(S))
+        return S[:SHOWN], float(np.linalg.norm(S))
     from deltalens.io.truncate_dense import leading_triples
 
     dense = update.dense()
     norm = float(np.linalg.norm(dense))
     if norm == 0.0:
-        return np.zeros(_SHOWN), 0.0
-    return leading_triples(dense / norm, _SHOWN)[1] * norm, norm
+        return np.zeros(SHOWN), 0.0
+    return leading_triples(dense / norm, SHOWN)[1] * norm, norm
 
 
 def sketch(singular_values: tuple[float, ...] | list[float], width: int = 8) -> str:
