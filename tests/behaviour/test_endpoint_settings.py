@@ -87,6 +87,10 @@ def test_a_line_that_is_wrong(tmp_path: Path, line: str) -> None:
 
 
 VALUES: dict[str, tuple[dict[str, Any], str]] = {
+    "one token": (
+        {"method": "logprobs", "max_tokens": 1},
+        "max_tokens: 2 or more is needed with method logprobs: the second token tells whether",
+    ),
     "method": ({"method": "logprob"}, "method: unknown 'logprob'; did you mean 'logprobs'? allow"),
     "model": ({"model": ""}, "model: the text is empty"),
     "key": ({"key_env": KEY}, "key_env: the NAME of an environment variable is needed (capitals"),

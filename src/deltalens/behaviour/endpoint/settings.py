@@ -134,6 +134,11 @@ def read_settings(file: str | Path) -> Settings:
     require_private(url, key_env, f"{where}: base_url")
     method = _method(given.get("method", "logprobs"), f"{where}: method")
     found = _numbers({"max_tokens": 2 if method == "logprobs" else 16} | given, where)
+    if method == "logprobs" and found["max_tokens"] < 2:
+        raise BehaviourError(
+            f"{where}: max_tokens: 2 or more is needed with method logprobs: the second token "
+            "tells whether the first is a whole number"
+        )
     prices = _prices(given["prices"], f"{where}: prices") if "prices" in given else None
     if "max_cost" in found and prices is None:
         raise BehaviourError(f"{where}: max_cost needs prices (input and output, per million)")
