@@ -15,6 +15,7 @@ a secret in the file is refused.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -210,6 +211,10 @@ def _extra(value: Any, where: str) -> dict[str, Any]:
     for key in held:
         if key in _OURS:
             raise BehaviourError(f"{where}: {key!r} is set by deltalens, not here")
+    try:
+        json.dumps(held, allow_nan=False)
+    except ValueError:
+        raise BehaviourError(f"{where}: a number that is not finite cannot be sent") from None
     return held
 
 
