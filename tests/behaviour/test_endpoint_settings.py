@@ -69,6 +69,7 @@ WRONG = {
     "Authorization: x": "'Authorization' has no place in a file; an environment variable holds",
     "extra: {api_key: x}": "extra: 'api_key' has no place in a file",
     "extra: {n: 3}": "extra: 'n' is set by deltalens, not here",
+    "extra: {seed: .nan}": "extra: a number that is not finite cannot be sent",
     "extra: [1]": "extra: a mapping is needed; found a list",
     "retry: 3": "unknown key 'retry'; did you mean 'retries'? allowed: base_url, model, key_env",
     "max_cost: 3": "max_cost needs prices (input and output, per million)",
@@ -87,6 +88,10 @@ def test_a_line_that_is_wrong(tmp_path: Path, line: str) -> None:
 
 
 VALUES: dict[str, tuple[dict[str, Any], str]] = {
+    "one token": (
+        {"method": "logprobs", "max_tokens": 1},
+        "max_tokens: 2 or more is needed with method logprobs: the second token tells whether",
+    ),
     "method": ({"method": "logprob"}, "method: unknown 'logprob'; did you mean 'logprobs'? allow"),
     "model": ({"model": ""}, "model: the text is empty"),
     "key": ({"key_env": KEY}, "key_env: the NAME of an environment variable is needed (capitals"),
@@ -94,6 +99,7 @@ VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "no host": ({"base_url": "https:///v1"}, "base_url: 'https:///v1' is no address of an"),
     "a path": ({"base_url": "judge/v1"}, "base_url: 'judge/v1' is no address of an endpoint; one"),
     "port": ({"base_url": "http://a:b"}, "base_url: not an address; http:// or https:// is needed"),
+    "label": ({"base_url": "https://a..b/v1"}, "base_url: not an address; http:// or https:// is"),
     "user": ({"base_url": f"https://me:{KEY}@a/v1"}, "base_url: an address with a user, a passw"),
     "query": ({"base_url": f"https://a/v1?k={KEY}"}, "base_url: an address with a user, a passw"),
     "open": (

@@ -31,6 +31,7 @@ def check_url(value: object, where: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # labels that are empty or too long
     except ValueError:
         raise BehaviourError(f"{where}: not an address; http:// or https:// is needed") from None
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:

@@ -4,7 +4,8 @@
 first token that are whole numbers from 0 to 100 (spaces around them apart), `sum p_i i / sum p_i`.
 Where `sum p_i` is under `least_mass` (0.25) the answer is unscored. This needs numbers of one
 token; where the reply goes on with a digit after a digit, the tokenizer splits numbers and the
-score would be of the first digit: that ends it.
+score would be of the first digit: that ends it. Where the reply begins with no number and the
+likely ones are single digits, nothing tells whether more would follow: unscored.
 
 *Text*: the reply holds exactly one number, whole and from 0 to 100 (`85/100` counts as 85). A
 reply that was cut right after its number may lack a digit, and is unscored.
@@ -31,8 +32,6 @@ from deltalens.errors import BehaviourError
 WORDS = ("REFUSAL", "CODE")
 _LEAST, _ROUNDING = -700.0, 1e-3
 """Of log-probabilities: what `exp` tells from 0, and how far above 0 rounding may bring one."""
-_MANY = 6
-"""So many different numbers, each a single digit, come from a tokenizer that has no others."""
 _WHOLE = re.compile(r"[ \n\t]*(0|[1-9][0-9]?|100)[ \n\t]*", re.ASCII)
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:\s*/\s*100\b)?", re.ASCII)
 
@@ -127,7 +126,8 @@ def _weighted(choice: Mapping[str, Any], settings: Settings) -> Verdict:
     content = choice["logprobs"]["content"]
     first = _candidates(content[0])
     numbers = [(int(token), p) for token, p in first if _WHOLE.fullmatch(token)]
-    _refuse_split(content, numbers, settings)
+    said = [str(token.get("token", "")) for token in content[:2] if isinstance(token, dict)]
+    _refuse_split(said, settings)
     mass = math.fsum(p for _, p in numbers)
     likeliest = max(first, key=lambda each: each[1])[0]
     if mass < settings.least_mass or mass == 0.0:
@@ -137,6 +137,9 @@ def _weighted(choice: Mapping[str, Any], settings: Settings) -> Verdict:
             f"whole numbers from 0 to 100 hold {mass:.2g} of the probability, less than "
             f"{settings.least_mass:g}; the likeliest token is {shown(likeliest, 40)!r}"
         )
+        return Verdict(Unscored(why), answered=False)
+    if max(number for number, _ in numbers) < 10 and not _WHOLE.fullmatch(said[0]):
+        why = "the likely numbers are single digits, which may be the first of more"
         return Verdict(Unscored(why), answered=False)
     value = math.fsum(number * p for number, p in numbers) / mass
     words = f"numbers hold {mass:.3g} of the probability"
@@ -162,19 +165,12 @@ def _is_logp(value: object) -> TypeGuard[float]:
     return value <= _ROUNDING  # NaN is not, either
 
 
-def _refuse_split(content: list[Any], numbers: list[tuple[int, float]], settings: Settings) -> None:
-    """Refuse a tokenizer that writes 85 as 8 and 5: seen in the next token, or guessed without."""
-    said = [str(token.get("token", "")) for token in content[:2] if isinstance(token, dict)]
-    split = len(said) == 2 and said[0].strip().isdigit() and said[1][:1].isdigit()
-    digits = {number for number, _ in numbers}
-    looks = settings.max_tokens == 1 and len(digits) >= _MANY and max(digits) < 10
-    if split or looks:
-        shows = (
-            "only single digits are likely; max_tokens: 2 would tell" if looks else "".join(said)
-        )
+def _refuse_split(said: list[str], settings: Settings) -> None:
+    if len(said) == 2 and said[0].strip().isdigit() and said[1][:1].isdigit():
         raise BehaviourError(
-            f"{settings.where}: the endpoint's tokenizer splits numbers ({shown(shows, 80)}), so "
-            "that one token is no score; 'method: text' reads the whole number"
+            f"{settings.where}: the endpoint's tokenizer splits numbers ({shown(said[0], 20)!r}, "
+            f"{shown(said[1], 20)!r}), so that one token is no score; 'method: text' reads the "
+            "whole number"
         )
 
 

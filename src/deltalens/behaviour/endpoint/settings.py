@@ -15,6 +15,7 @@ a secret in the file is refused.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -134,6 +135,11 @@ def read_settings(file: str | Path) -> Settings:
     require_private(url, key_env, f"{where}: base_url")
     method = _method(given.get("method", "logprobs"), f"{where}: method")
     found = _numbers({"max_tokens": 2 if method == "logprobs" else 16} | given, where)
+    if method == "logprobs" and found["max_tokens"] < 2:
+        raise BehaviourError(
+            f"{where}: max_tokens: 2 or more is needed with method logprobs: the second token "
+            "tells whether the first is a whole number"
+        )
     prices = _prices(given["prices"], f"{where}: prices") if "prices" in given else None
     if "max_cost" in found and prices is None:
         raise BehaviourError(f"{where}: max_cost needs prices (input and output, per million)")
@@ -205,6 +211,10 @@ def _extra(value: Any, where: str) -> dict[str, Any]:
     for key in held:
         if key in _OURS:
             raise BehaviourError(f"{where}: {key!r} is set by deltalens, not here")
+    try:
+        json.dumps(held, allow_nan=False)
+    except ValueError:
+        raise BehaviourError(f"{where}: a number that is not finite cannot be sent") from None
     return held
 
 

@@ -120,7 +120,8 @@ class Transport:
 
     @property
     def _tries(self) -> str:
-        return f"sent {self._settings.retries + 1} times"
+        n = self._settings.retries + 1
+        return f"sent {n} times" if n > 1 else "sent once"
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "***") if len(self._key) >= _SECRET else text
