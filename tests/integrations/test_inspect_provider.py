@@ -6,8 +6,10 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
@@ -303,3 +305,41 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(held: HFModel) -> N
     answers, gone = asyncio.run(one_goes())
     assert len(answers) == 1
     assert isinstance(gone[0], asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("natively", [False, True])
+def test_who_is_cancelled_while_answering_stops_and_the_others_go_on(
+    files: Files, natively: bool
+) -> None:
+    model = HFModel.load(files.model, device="cpu", batch_size=1)
+    batches: list[Any] = []
+    alone = Lock()
+
+    def use(act: Any) -> None:
+        with alone:
+            act(model)
+
+    async def first_goes() -> list[Any]:
+        loop, plain, started = asyncio.get_running_loop(), model.generate, asyncio.Event()
+
+        def generate(*given: Any, **options: Any) -> Any:
+            batches.append(options["draws"])
+            loop.call_soon_threadsafe(started.set)
+            return plain(*given, **options)
+
+        model.generate = generate  # pyright: ignore[reportAttributeAccessIssue]
+        batcher, scopes = Batcher(use), [anyio.CancelScope() for _ in range(9)]
+
+        async def ask_one(i: int) -> Any:
+            with scopes[i]:
+                return await batcher.ask([Request([3], (0, 0, i), 1.0, 5)])
+
+        asked = [asyncio.ensure_future(ask_one(i)) for i in range(9)]
+        await started.wait()
+        asked[0].cancel() if natively else scopes[0].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    gone, *found = asyncio.run(first_goes())
+    assert isinstance(gone, asyncio.CancelledError) if natively else gone is None
+    assert all(len(answers) == 1 for answers in found)
+    assert sorted(batches) == [[(0, 0, i)] for i in range(9)]  # none twice

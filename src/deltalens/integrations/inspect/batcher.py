@@ -1,7 +1,9 @@
 """Answers that are asked for one by one, generated in batches.
 
 Inspect asks for every answer on its own, many at a time. The first to ask waits until no other
-request has come for a moment, answers all of them in a thread, and passes the answers on.
+request has come for a moment, answers all of them in a thread, and passes the answers on. Where
+it is cancelled, as by Ctrl-C, the thread stops after the batch that it is at, and whoever still
+waits takes over.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from deltalens.core.protocols import Generated, Prompt
@@ -74,7 +77,11 @@ class Batcher:
                 if not all(waiting.done for waiting in mine):
                     await self._quiet()
                     taken, self._pending = self._pending, []
-                    await anyio.to_thread.run_sync(self._answer, taken)
+                    try:
+                        await anyio.to_thread.run_sync(self._answer, taken)
+                    finally:
+                        left = [waiting for waiting in taken if not waiting.done]
+                        self._pending = left + self._pending
         finally:  # whoever was cancelled is not answered any more
             self._pending = [waiting for waiting in self._pending if waiting not in mine]
         for waiting in mine:
@@ -106,20 +113,31 @@ def answer_all(model: HFModel, taken: Sequence[_Waiting]) -> None:
     """
     groups: dict[tuple[float, int], list[tuple[_Waiting, int]]] = {}
     for waiting in sorted(taken, key=lambda waiting: waiting.request.draw):
+        if waiting.done:  # by another thread, while this one waited for the model
+            continue
         request = waiting.request
         try:  # one by one: a prompt that cannot be read is nobody else's problem
             read = model.prompt_lengths([request.prompt])[0]
         except DeltalensError as problem:
             waiting.problem = problem
             continue
-        how = (request.temperature, request.max_tokens)
-        groups.setdefault(how, []).append((waiting, read))
+        groups.setdefault((request.temperature, request.max_tokens), []).append((waiting, read))
     for (temperature, max_tokens), group in groups.items():
-        made = model.generate(
-            [waiting.request.prompt for waiting, _ in group],
-            draws=[waiting.request.draw for waiting, _ in group],
-            temperature=temperature,
-            max_new_tokens=max_tokens,
-        )
-        for (waiting, read), generated in zip(group, made, strict=True):
-            waiting.answer = Answer(generated, read)
+        ordered = sorted(group, key=lambda pair: -pair[1])  # as `models.tokens.batches` does
+        for start in range(0, len(ordered), model.batch_size):
+            anyio.from_thread.check_cancelled()
+            batch = ordered[start : start + model.batch_size]
+            _answer_batch(model, batch, temperature, max_tokens)
+
+
+def _answer_batch(
+    model: HFModel, batch: Sequence[tuple[_Waiting, int]], temperature: float, max_tokens: int
+) -> None:
+    made = model.generate(
+        [waiting.request.prompt for waiting, _ in batch],
+        draws=[waiting.request.draw for waiting, _ in batch],
+        temperature=temperature,
+        max_new_tokens=max_tokens,
+    )
+    for (waiting, read), generated in zip(batch, made, strict=True):
+        waiting.answer = Answer(generated, read)
