@@ -111,18 +111,18 @@ def spread(rows: int) -> dict[str, tuple[int, ...]]:
     return {f"{Q}.hada_{name}": shape for name, shape in names.items()}
 
 
-_WIDE = 15_000_000_000  # columns of a lora_A that no byte of the disk is spent on
+_WIDE = 7_500_000_000  # columns of a lora_A that no byte of the disk is spent on
 _HUGE = json.dumps(
     {
         f"{Q}.lora_A.weight": {
             "dtype": "F32",
-            "shape": [1, _WIDE],
-            "data_offsets": [0, 4 * _WIDE],
+            "shape": [2, _WIDE],
+            "data_offsets": [0, 8 * _WIDE],
         },
         f"{Q}.lora_B.weight": {
             "dtype": "F32",
-            "shape": [1, 1],
-            "data_offsets": [4 * _WIDE, 4 * _WIDE + 4],
+            "shape": [1, 2],
+            "data_offsets": [8 * _WIDE, 8 * _WIDE + 8],
         },
     }
 ).encode()
@@ -159,7 +159,7 @@ CASES: Mapping[str, Callable[[Path], Path]] = {
     "a whole number of 900,000 digits": lambda f: adapter(f, None, '{"r": ' + "9" * 900_000 + "}"),
     "a git-lfs pointer": lambda f: adapter(f, _POINTER),
     "a sparse file of 1 TB": lambda f: sparse(f, 1 << 40),
-    "a sparse file of 60 GB that is valid": lambda f: sparse(f, len(_HUGE) + 12 + 4 * _WIDE, _HUGE),
+    "a sparse file of 60 GB that is valid": lambda f: sparse(f, len(_HUGE) + 16 + 8 * _WIDE, _HUGE),
     "a key that stands twice": lambda f: adapter(f, _TWICE),
     "LoHa: 120 kB a factor for 9e8 numbers": lambda f: adapter(
         f, weights(spread(30_000)), {"peft_type": "LOHA", "r": 1, "alpha": 1}
