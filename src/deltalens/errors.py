@@ -12,6 +12,7 @@ DeltalensError                 bad input: the command line prints one line and e
 ├── DependencyError            an optional dependency that is not installed
 └── OutputError                a result that could not be written
 
+Operating system and memory errors are told in one line, too, and the command line exits with 2.
 Anything else that escapes is a fault of ours: the command line exits with 3.
 Every message names the offender, what was found and what is allowed.
 """

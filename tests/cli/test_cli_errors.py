@@ -224,9 +224,7 @@ def with_failing_app(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> N
     monkeypatch.setattr(main_module, "app", broken(error))
 
 
-@pytest.mark.parametrize(
-    "error", [ZeroDivisionError("x / 0"), MemoryError(), AssertionError("a\nb")]
-)
+@pytest.mark.parametrize("error", [ZeroDivisionError("x / 0"), AssertionError("a\nb")])
 def test_a_fault_of_ours_is_3(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -243,6 +241,11 @@ def test_the_rest_of_the_tree_is_2(capsys: Captured, monkeypatch: pytest.MonkeyP
         assert refused(capsys, "x") == "what [31mwas found"
     with_failing_app(monkeypatch, PermissionError(13, "Permission denied", "/some/file"))
     assert refused(capsys, "x") == "/some/file: Permission denied"
+    with_failing_app(monkeypatch, MemoryError("Unable to allocate 112. GiB"))
+    said = "more memory is needed than there is"
+    assert refused(capsys, "x") == f"{said}: Unable to allocate 112. GiB"
+    with_failing_app(monkeypatch, MemoryError())
+    assert refused(capsys, "x") == f"{said}: none is left"
 
 
 def test_interrupted_is_130(capsys: Captured, monkeypatch: pytest.MonkeyPatch, a: str) -> None:

@@ -120,6 +120,7 @@ def test_limits_are_options(tmp_path: Path) -> None:
     refused(folder, "2 tensors; at most 1 are allowed", limits=Limits(tensors=1))
     refused(folder, rf"at most {size - 1} \(file_bytes\)", limits=Limits(file_bytes=size - 1))
     refused(folder, r"at most 20 \(header_bytes\)", limits=Limits(header_bytes=20))
+    refused(folder, r"\d numbers; at most 5 \(elements\)", limits=Limits(elements=5))
     assert deltalens.load(folder, limits=Limits(tensors=2, file_bytes=size))
 
 

@@ -112,6 +112,10 @@ def _report(error: Exception, debug: bool) -> int:
         return _fail(str(error), 2, debug)
     if isinstance(error, OSError):
         return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2, debug)
+    if isinstance(error, MemoryError):
+        return _fail(
+            f"more memory is needed than there is: {str(error) or 'none is left'}", 2, debug
+        )
     name = type(error).__name__
     message = f"a fault of deltalens, not of your input: {name}: {error} (--debug shows it)"
     return _fail(message, 3, debug)

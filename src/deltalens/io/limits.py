@@ -12,7 +12,8 @@ class Limits:
     Attributes:
         config_bytes: size of `adapter_config.json`.
         header_bytes: size of a safetensors header.
-        tensors: number of tensors in one file.
+        tensors: number of tensors in one file, and in all files of a sharded set.
+        shards: number of files that an index may name.
         rank: largest rank of one module.
         file_bytes: size of one weight file.
         elements: numbers in the factors of one module; small tensors can stand for a large product.
@@ -23,6 +24,7 @@ class Limits:
     config_bytes: int = 1_000_000
     header_bytes: int = 10_000_000
     tensors: int = 100_000
+    shards: int = 1000
     rank: int = 8192
     file_bytes: int = 64 * 2**30
     elements: int = 2**30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from deltalens.core.keys import ModuleKey
@@ -149,7 +150,8 @@ def checked_rank(
 
     Raises:
         UnsupportedAdapterError: for a convolution of three dimensions.
-        AdapterError: if a tensor is empty, no float, or of another rank.
+        AdapterError: if a tensor is empty, no float, or of another rank, or both together are
+            larger than a machine should hold.
     """
     for entry in (A, B):
         if 0 in entry.shape:
@@ -177,6 +179,12 @@ def checked_rank(
     if rank > limits.rank:
         raise AdapterError(
             f"{where}: {shown(path)} has rank {rank}; at most {limits.rank} (rank) is allowed"
+        )
+    elements = prod(A.shape) + prod(B.shape)
+    if elements > limits.elements:
+        raise AdapterError(
+            f"{where}: {shown(path)} has {list(A.shape)} and {list(B.shape)}: {elements} numbers; "
+            f"at most {limits.elements} (elements) are allowed"
         )
     if rank != expected:
         raise AdapterError(
