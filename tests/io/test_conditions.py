@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peft_cases import LINEAR, llama, save_base
+from peft_cases import LINEAR, deltas, llama, save_base
 from raw_files import header_of, packed, stored
 
 import deltalens
@@ -44,24 +44,17 @@ def saved(model: Any, folder: Path, **fields: Any) -> Any:
         )
 
 
-def deltas(wrapped: Any) -> dict[str, np.ndarray]:
-    """What PEFT adds to each weight: `get_delta_weight`, which its merge and forward use."""
-    return {
-        name.removeprefix("base_model.model."): module.get_delta_weight("default").detach().numpy()
-        for name, module in wrapped.named_modules()
-        if hasattr(module, "get_delta_weight")
-    }
+def weights(wrapped: Any) -> dict[str, np.ndarray]:
+    return {path.removesuffix(".weight"): dW for path, dW in deltas(wrapped).items()}
 
 
 def test_replicated_layers(tmp_path: Path) -> None:
-    """PEFT refuses to merge them: each layer's own delta is what its forward adds."""
+    """Copies share one weight, to which PEFT's merge adds all of them: deltas are the truth."""
     model = llama()
     base = open_base(save_base(model, tmp_path / "base"))
     replication = [[0, 2], [0, 1], [1, 2]]
     wrapped = saved(model, tmp_path / "a", layer_replication=replication)
-    with pytest.raises(ValueError, match="replicated"):
-        wrapped.merge_and_unload()
-    true = deltas(wrapped)
+    true = weights(wrapped)
     adapter = deltalens.load(tmp_path / "a", base=base)
     assert {str(key) for key in adapter} == true.keys()
     assert {key.layer for key in adapter} == {0, 1, 2, 3}
@@ -81,7 +74,7 @@ def test_replicated_layers_take_the_weights_they_are_copies_of(tmp_path: Path) -
         model, tmp_path / "a", layer_replication=[[1, 2], [0, 1], [1, 2]], use_dora=True
     )
     adapter = deltalens.load(tmp_path / "a", base=base)
-    plain = deltas(wrapped)
+    plain = weights(wrapped)
     for name, module in wrapped.named_modules():
         if hasattr(module, "get_delta_weight"):
             path = name.removeprefix("base_model.model.")
@@ -113,7 +106,7 @@ def test_alora_adds_its_delta_after_the_invocation(tmp_path: Path) -> None:
     model = llama()
     wrapped = saved(model, tmp_path / "a", alora_invocation_tokens=[3, 4], task_type="CAUSAL_LM")
     adapter = deltalens.load(tmp_path / "a")
-    for path, dW in deltas(wrapped).items():
+    for path, dW in weights(wrapped).items():
         np.testing.assert_allclose(adapter[ModuleKey(path)].dense(), dW, rtol=0, atol=1e-13)
     assert "aLoRA: the update acts only after its invocation tokens" in adapter.provenance.warnings
     seen: dict[str, Any] = {}
@@ -132,7 +125,7 @@ def test_a_base_that_a_quantiser_packed(tmp_path: Path) -> None:
     """Plain LoRA is what it is on any base; what needs the base's weights is refused."""
     model = llama()
     wrapped = saved(model, tmp_path / "a")
-    true = deltas(wrapped)
+    true = weights(wrapped)
     folder = tmp_path / "base"
     folder.mkdir()
     tensors = {f"{path}.weight": ("U8", [4, 1], b"1234") for path in true}
