@@ -128,11 +128,35 @@ def save_variant(case: Case, model: Any, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def deltas(wrapped: Any) -> Changes:
+    """What PEFT adds to each weight in its forward: of what it cannot merge, the truth."""
+    return {
+        f"{name.removeprefix('base_model.model.')}.weight": module.get_delta_weight("default")
+        .detach()
+        .double()
+        .numpy()
+        for name, module in wrapped.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+
+
 def truth(model: Any, folder: Path) -> Changes:
-    """What PEFT's own loading and merging changes in the base: parameter -> change in float64."""
+    """What PEFT's own loading and merging changes in the base: parameter -> change in float64.
+
+    Replicated layers share one weight, to which a merge would add the updates of all copies, and
+    aLoRA has no merge: there it is what PEFT's forward adds.
+    """
     import torch
     from peft import PeftModel
 
+    config = json.loads((folder / "adapter_config.json").read_text())
+    if config.get("layer_replication") or config.get("alora_invocation_tokens"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copied = copy.deepcopy(model)
+            return deltas(
+                PeftModel.from_pretrained(copied, str(folder), autocast_adapter_dtype=False)
+            )
     before = {name: p.detach().clone().double().numpy() for name, p in model.named_parameters()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -325,7 +349,31 @@ CASES: dict[str, Case] = {
         {"target_modules": [], "target_parameters": EXPERTS[1:], "rank_pattern": {"down_proj": 2}},
         needs_base=True,
     ),
+    "replicated layers": Case(
+        llama, {"target_modules": LINEAR, "layer_replication": [[0, 2], [0, 1], [1, 2]]}
+    ),
+    "aLoRA": Case(
+        llama,
+        {"target_modules": LINEAR, "alora_invocation_tokens": [3, 4], "task_type": "CAUSAL_LM"},
+    ),
     "a matrix as target parameter": Case(
         llama, {"target_modules": [], "target_parameters": ["q_proj.weight"]}, needs_base=True
     ),
 }
+
+# What is exported to PEFT and loaded by it again: every kind of place, and dense updates.
+EXPORTED = (
+    "linear, patterns and rsLoRA",
+    "Conv1D",
+    "embedding",
+    "embeddings of GPT-2",
+    "tied embedding",
+    "convolutions",
+    "DoRA on an embedding",
+    "DoRA on convolutions",
+    "modules_to_save, both",
+    "trainable tokens",
+    "experts (expert, in, out)",
+    "experts (expert, out, in)",
+    "experts of Mixtral, one parameter",
+)

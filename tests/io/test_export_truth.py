@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peft_cases import CASES, Case, deviation, gpt2, measured, moe, save_base, save_variant, truth
+from peft_cases import (
+    CASES,
+    EXPORTED,
+    Case,
+    deviation,
+    gpt2,
+    measured,
+    moe,
+    save_base,
+    save_variant,
+    truth,
+)
 
 import deltalens
 from deltalens.core.adapter import Adapter
@@ -21,22 +32,6 @@ from deltalens.io.base import open_base
 from deltalens.io.export_format import format_of
 from deltalens.io.write import write_adapter
 from deltalens.studies.export import export
-
-EXPORTED = (
-    "linear, patterns and rsLoRA",
-    "Conv1D",
-    "embedding",
-    "embeddings of GPT-2",
-    "tied embedding",
-    "convolutions",
-    "DoRA on an embedding",
-    "DoRA on convolutions",
-    "modules_to_save, both",
-    "trainable tokens",
-    "experts (expert, in, out)",
-    "experts (expert, out, in)",
-    "experts of Mixtral, one parameter",
-)
 
 
 @pytest.mark.parametrize("name", EXPORTED)

@@ -113,8 +113,8 @@ def test_mlx_old_alpha_is_named(tmp_path: Path, rng: np.random.Generator) -> Non
     [
         ({}, {"lora_parameters": {"rank": 2}}, "lora_parameters has no scale"),
         ({}, {"lora_parameters": {"scale": "2"}}, "scale must be a finite number; found '2'"),
-        ({}, {"fine_tune_type": "full"}, "fine_tune_type 'full' keeps whole weights"),
-        ({}, {"fine_tune_type": "x"}, "fine_tune_type 'x' is not known; lora and dora are read"),
+        ({}, {"fine_tune_type": "full"}, "fine_tune_type 'full' keeps weights, not changes; give"),
+        ({}, {"fine_tune_type": "x"}, "fine_tune_type 'x' is not known; lora, dora and full are"),
         ({}, {"fine_tune_type": "dora"}, "has no magnitude m; the config says dora"),
         ({}, {"lora_parameters": {"rank": 3, "scale": 1}}, "rank 2 in the tensors and 3 in the"),
         ({f"{Q}.lora_b": None}, {}, "has model.layers.0.self_attn.q_proj.lora_a but no lora_b"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deltalens.io.strict_json import exists, read_object
 from deltalens.io.tensors import TensorEntry, TensorFile
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_LAYER = re.compile(r"(?P<list>(?:^|\.)(?:layers|layer|h))\.(?P<number>[0-9]{1,6})\.")
 _HEADS = ("lm_head", "embed_out")
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 
@@ -31,11 +33,22 @@ class BaseModel:
         path: the model's folder.
         files: tensor name -> the file that holds it.
         config: the model's `config.json`; empty where there is none.
+        layers: the stored layer of each layer, for a model of replicated layers; else empty.
     """
 
     path: Path
     files: Mapping[str, TensorFile]
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    layers: tuple[int, ...] = ()
+
+    def replicated(self, layers: Sequence[int]) -> BaseModel:
+        """The same model as PEFT's `layer_replication` makes it: layer i is stored as layers[i]."""
+        return replace(self, layers=tuple(layers))
+
+    def readable(self, module: str) -> bool:
+        """Whether a module's weight is stored as numbers, not packed by a quantiser."""
+        name = self.find(module)
+        return name is not None and self.files[name].entries[name].readable
 
     def __contains__(self, module: str) -> bool:
         return self.find(module) is not None
@@ -46,12 +59,18 @@ class BaseModel:
         Checkpoints of the bare model lack the first part of a path (`transformer.h.0` is `h.0`);
         a tied head is stored once, as the embedding.
         """
+        module = _LAYER.sub(self._stored_layer, module) if self.layers else module
         inner = module.partition(".")[2]
         for path in (module, inner) if inner else (module,):
             for name in (f"{path}.weight", path):
                 if name in self.files:
                     return name
         return self.tied_to(module)
+
+    def _stored_layer(self, match: re.Match[str]) -> str:
+        number = int(match["number"])
+        stored = self.layers[number] if number < len(self.layers) else "none"
+        return f"{match['list']}.{stored}."
 
     def tied_to(self, module: str) -> str | None:
         """The embedding that the base shares with a head that it does not store."""

@@ -30,7 +30,8 @@ from deltalens.io.places import LOOKUPS
 from deltalens.io.strict_json import absolute
 from deltalens.io.tensors import TensorEntry
 
-FORMAT = "checkpoint"
+FORMAT, MLX_FORMAT = "checkpoint", "mlx-full"
+WHOLE_FORMATS = (FORMAT, MLX_FORMAT)
 GAUGE = "a full checkpoint has no factors of training"
 # In the provenance: parameters that are no module's weight, which a LoRA file cannot name.
 BARE = "bare parameters"
@@ -62,7 +63,16 @@ def load(
         raise UnsupportedAdapterError(
             f"{shown(path)}: a full checkpoint holds weights, not changes; give its base (--base)"
         )
-    tuned = open_base(path, limits=limits)
+    return changes(open_base(path, limits=limits), base, name or absolute(path).name, FORMAT)
+
+
+def changes(tuned: BaseModel, base: BaseModel, name: str, format: str) -> Adapter:
+    """What a set of trained weights changes in the base; what it lacks is unchanged.
+
+    Raises:
+        AdapterError: if the two share no matrix, or a tensor is of another shape.
+    """
+    path = tuned.path
     found = _matched(tuned, base)
     if not found.specs:
         raise AdapterError(
@@ -71,9 +81,9 @@ def load(
         )
     first = str(next(iter(tuned.files.values())).path)
     warned, shards, bare = tuple(found.warnings), _shards(tuned), tuple(found.bare)
-    provenance = Provenance(first, FORMAT, None, warned, {BARE: bare}, files=shards)
+    provenance = Provenance(first, format, None, warned, {BARE: bare}, files=shards)
     return Adapter(
-        name or absolute(path).name,
+        name,
         found.specs,
         _Source(tuned, base, found.specs).read,
         _base_name(base),

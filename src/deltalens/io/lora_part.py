@@ -9,7 +9,7 @@ from deltalens.core.adapter import Adapter
 from deltalens.core.keys import ModuleKey
 from deltalens.core.text import shown
 from deltalens.errors import AdapterError
-from deltalens.io.checkpoint import BARE, FORMAT
+from deltalens.io.checkpoint import BARE, WHOLE_FORMATS
 from deltalens.io.export_format import Format
 from deltalens.io.places import WORDS, kind_of
 from deltalens.io.stacking import stacked
@@ -24,7 +24,7 @@ def lora_part(adapter: Adapter) -> Adapter:
     Raises:
         AdapterError: if nothing is left.
     """
-    if adapter.provenance.format != FORMAT:
+    if adapter.provenance.format not in WHOLE_FORMATS:
         return adapter
     bare = set(adapter.provenance.details.get(BARE, ()))
     whole = stacked(adapter)
@@ -53,7 +53,7 @@ def format_part(adapter: Adapter, ends: Sequence[Adapter], layout: Format) -> Ad
     Raises:
         AdapterError: if nothing is left.
     """
-    if all(end.provenance.format != FORMAT for end in ends):
+    if all(end.provenance.format not in WHOLE_FORMATS for end in ends):
         return adapter
 
     def holds(key: ModuleKey) -> bool:

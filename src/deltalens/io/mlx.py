@@ -81,12 +81,12 @@ def load(
     Args:
         path: the adapter's folder, or its `adapters.safetensors` with the config beside it.
         name: how reports call it; the folder's name by default.
-        base: the base model, which DoRA needs.
+        base: the base model, which DoRA and full fine-tunes need.
         limits: what an untrusted file may cost.
 
     Raises:
         AdapterError: naming the file, what was found and what is allowed.
-        UnsupportedAdapterError: for a full fine-tune, a numpy archive, or DoRA without its base.
+        UnsupportedAdapterError: for a numpy archive, or DoRA or a full fine-tune without the base.
     """
     weights = path if path.suffix == ".safetensors" else path / WEIGHTS
     if path.name == OLD_WEIGHTS or (weights != path and not exists(weights)):
@@ -95,6 +95,8 @@ def load(
         )
     where = shown(weights.parent)
     config = read_object(weights.parent / CONFIG, limits.config_bytes)
+    if config.get("fine_tune_type") == "full":
+        return _full(weights, name or absolute(weights.parent).name, base, limits)
     settings = mlx_settings(config, f"{where}/{CONFIG}")
     tensors = open_tensors(weights, limits=limits)
     modules, rest = sorted_parts(tensors, _NAMES, str, where)
@@ -114,22 +116,30 @@ def load(
     )
 
 
+def _full(weights: Path, name: str, base: BaseModel | None, limits: Limits) -> Adapter:
+    """A full fine-tune: the trained weights of the last layers, as they became."""
+    from deltalens.io.checkpoint import MLX_FORMAT, changes
+
+    if base is None:
+        raise UnsupportedAdapterError(
+            f"{shown(weights.parent)}: fine_tune_type 'full' keeps weights, not changes; give "
+            "their base (--base)"
+        )
+    tensors = open_tensors(weights, limits=limits)
+    return changes(BaseModel(weights.parent, tensors.files), base, name, MLX_FORMAT)
+
+
 def mlx_settings(config: Mapping[str, Any], where: str) -> MlxSettings:
     """Check a config and keep what matters.
 
     Raises:
-        UnsupportedAdapterError: for a full fine-tune.
         AdapterError: for a scale that is missing, or a field of the wrong type or value.
     """
     old = flag(config.get("use_dora", False), "use_dora", where)
     kind = config.get("fine_tune_type", "dora" if old else "lora")
-    if kind == "full":
-        raise UnsupportedAdapterError(
-            f"{where}: fine_tune_type 'full' keeps whole weights; lora and dora are read"
-        )
     if kind not in ("lora", "dora"):
         raise AdapterError(
-            f"{where}: fine_tune_type {shown(kind, 60)!r} is not known; lora and dora are read"
+            f"{where}: fine_tune_type {shown(kind, 60)!r} is not known; lora, dora and full are"
         )
     fields = mapping(config.get("lora_parameters"), "lora_parameters", where)
     if "scale" not in fields:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deltalens.core.adapter import Adapter, Provenance
 from deltalens.core.keys import ModuleKey
@@ -66,13 +67,17 @@ def load(
         return method(PeftFolder(folder, config, tensors, base, limits, where))
     settings = lora_settings(config, f"{where}/{CONFIG}")
     names = parse_names(tensors.entries, where)
+    if base is not None and settings.layers:
+        base = base.replicated(settings.layers)
     found = _read(_Opened(tensors, names, settings, base, where, limits))
     if not found.sources:
         raise AdapterError(
             f"{where}: holds no LoRA tensors; lora_A and lora_B are needed{found.hint}"
         )
     specs = {key: source.spec for key, source in found.sources.items()}
-    details = {"scaling": found.scalings, "init": settings.init}
+    details: dict[str, Any] = {"scaling": found.scalings, "init": settings.init}
+    if settings.layers:
+        details["layers"] = settings.layers
     provenance = Provenance(
         str(weights),
         "peft-lora",
@@ -132,6 +137,7 @@ def _read(o: _Opened) -> _Found:
     if any(bias is None for bias in biases.values()):
         warnings.append("trained biases: their change is not measured without the base (--base)")
     warnings += _tied({**sources, **whole}, o.base)
+    warnings += _packed(sources, o.base)
     every = sorted({s.scaling for s in plain.values() if isinstance(s, Factors | Expert)})
     hint = "; modules saved whole need --base" if others and o.base is None else ""
     return _Found({**sources, **whole}, biases, every, warnings, hint)
@@ -206,6 +212,17 @@ def _tied(sources: Sources, base: BaseModel | None) -> list[str]:
         return []
     at = sorted(str(key) for key in sources if base.find(key.path) == tied)
     return [f"{shown(path)}: the base ties embedding and head: it acts at both" for path in at]
+
+
+def _packed(sources: Sources, base: BaseModel | None) -> list[str]:
+    """A warning where a quantiser packed the base's weights: nothing can be compared with them."""
+    if base is None:
+        return []
+    at = [key.path for key in sources if key.path in base and not base.readable(key.path)]
+    if not at:
+        return []
+    more = f" and {len(at) - 1} more" if len(at) > 1 else ""
+    return [f"{shown(at[0])}{more}: the base holds packed (quantised) weights: shapes not checked"]
 
 
 def _weights_file(path: Path) -> Path:

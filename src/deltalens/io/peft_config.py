@@ -74,6 +74,8 @@ _FLAGS = ("use_dora", "use_qalora", "use_rslora", "lora_bias", "fan_in_fan_out")
 _BIASES = ("none", "all", "lora_only")
 # Initialisations that take a part out of the base, which is rebuilt from the base.
 TAKEN = ("pissa", "olora")
+# Layers of a model, replicated ones included.
+_LAYERS = 10_000
 _QUANTISED = re.compile(r"(?i)4bit|8bit|bnb|gptq|awq|int4|int8|fp8|gguf")
 
 
@@ -94,6 +96,7 @@ class LoraSettings:
         lora_bias: whether B has a bias of its own.
         parameters: names of the parameters that LoRA changes directly (experts).
         tokens: module -> the rows that were trained; the path `""` stands for the embedding.
+        layers: the base's layer of each layer, where layers were replicated; else empty.
         base_model: the base as the file names it; never followed.
         revision: the base's revision as the file names it.
         warnings: what a reader should know.
@@ -114,6 +117,7 @@ class LoraSettings:
     lora_bias: bool = False
     parameters: tuple[str, ...] = ()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, "tuple[int, ...]"])
+    layers: tuple[int, ...] = ()
 
     def scaling(self, rank: int, alpha: float) -> float:
         """`alpha / r`, or `alpha / sqrt(r)` under rsLoRA (PEFT `LoraLayer.update_layer`)."""
@@ -151,6 +155,7 @@ def lora_settings(config: Mapping[str, Any], where: str) -> LoraSettings:
         lora_bias=bool(config.get("lora_bias")),
         parameters=_texts(config.get("target_parameters"), "target_parameters", where),
         tokens=_tokens(config.get("trainable_token_indices"), where),
+        layers=_replicated(config.get("layer_replication"), where),
     )
 
 
@@ -205,6 +210,29 @@ def _tokens(value: object, where: str) -> dict[str, tuple[int, ...]]:
         f"{where}: trainable_token_indices must be distinct row numbers, or map modules to them; "
         f"found {shown(value, 60)!r}"
     )
+
+
+def _replicated(value: object, where: str) -> tuple[int, ...]:
+    """`[[0, 4], [2, 5]]` is layers 0, 1, 2, 3, 2, 3, 4 of the base (PEFT `replicate_layers`)."""
+    spans = cast("list[Any]", value) if isinstance(value, list) else [] if value is None else [0]
+    found: list[int] = []
+    for span in spans:
+        if not _is_span(span) or len(found) > _LAYERS:
+            raise AdapterError(
+                f"{where}: layer_replication must be pairs [start, end] of at most {_LAYERS} "
+                f"layers; found {shown(value, 60)!r}"
+            )
+        found += range(*span)
+    return tuple(found)
+
+
+def _is_span(value: object) -> bool:
+    if not isinstance(value, list) or len(cast("list[object]", value)) != 2:
+        return False
+    start, end = cast("list[object]", value)
+    if type(start) is not int or type(end) is not int:
+        return False
+    return 0 <= start <= end <= _LAYERS
 
 
 def _are_rows(value: object) -> bool:

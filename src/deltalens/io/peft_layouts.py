@@ -34,7 +34,7 @@ def linear_layout(
     Raises:
         AdapterError: if the base holds the module in a shape that fits neither way.
     """
-    if base is None or path not in base:
+    if base is None or not base.readable(path):
         is_conv1d = path.rpartition(".")[2] in CONV1D_MODULES
         return TRANSPOSED if flag and is_conv1d else PLAIN
     found, either = base.shape(path), (PLAIN, TRANSPOSED)

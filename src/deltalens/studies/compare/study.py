@@ -182,6 +182,11 @@ def _open(adapters: Sequence[Adapter | str | Path], model: BaseModel | None) -> 
     if model is not None:
         for adapter in opened:
             require_its_base(adapter, model)
+            if adapter.provenance.details.get("layers"):
+                raise OptionError(
+                    f"{shown(adapter.name)}: its layers are those of a model of replicated layers "
+                    "(layer_replication), which --base has not; leave --base out"
+                )
     return [a.renamed(a.name.encode("utf-8", "backslashreplace").decode()) for a in opened]
 
 

@@ -97,9 +97,13 @@ def _require_fit(adapter: Adapter, model: BaseModel) -> None:
     from deltalens.studies.compare.study import require_its_base
 
     require_its_base(adapter, model)
+    model = model.replicated(adapter.provenance.details.get("layers", ()))
     own_names = adapter.provenance.format.startswith(_NAMED_BY_TOOLS)
     for name, keys in parameters(adapter).items():
-        if own_names and keys[0].path not in model:  # compared when it was opened, if it could be
+        known = keys[0].path in model
+        if own_names and not known:  # compared when it was opened, if it could be
+            continue
+        if known and not model.readable(keys[0].path):  # packed by a quantiser
             continue
         found, mine = model.shape(keys[0].path), stored_shape(adapter, keys)
         if found != mine:
