@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def preferred(
     return found
 
 
-def _named(questions: Sequence[Question], values: Sequence[float]) -> dict[str, float]:
+def _named(questions: Sequence[Question], values: Iterable[float]) -> dict[str, float]:
     return {q.id: float(v) for q, v in zip(questions, values, strict=True)}
 
 

@@ -41,6 +41,13 @@ def compared(every: Sequence[Run], folder: Path, weights: Path) -> Result:
     return deltalens.compare([], groups=groups, design=design, covariances=weights)
 
 
+def within_one_seed(every: Sequence[Run], folder: Path, weights: Path) -> Result:
+    """The design on the first seed alone, where other seeds do not hide update cosine."""
+    first = [run for run in every if run.seed == 0]
+    design = write_design(first, folder / "design-first-seed.csv")
+    return deltalens.compare([], design=design, covariances=weights)
+
+
 def ranked(every: Sequence[Run], folder: Path, weights: Path) -> Result:
     """The advice of the first seed, ranked among the unrelated tasks of that seed."""
     adapters = folder / "adapters"

@@ -23,7 +23,7 @@ from geometry import relation
 from words import answer, differences, lessons
 
 MEASURES = {
-    "cosine": "Update cosine",
+    "cosine": "Update cosine, one seed",
     "activation_cosine": "Activation-weighted cosine",
     "overlap": "Input overlap",
     "output_overlap": "Output overlap",
@@ -36,14 +36,14 @@ def write_page(measured: Path, out: Path, provenance: Document) -> Path:
     held = {path.stem: json.loads(path.read_text()) for path in sorted(measured.glob("*.json"))}
     compare = held["compare"]
     tables = {
-        "effects": _effects(compare),
+        "effects": _effects(compare, held["first"]),
         "groups": _groups(compare),
         "bank": _bank(held["bank"]),
         "preferences": _preferences(held["preferences"]),
         "lines": _lines(held),
         "toy-and-real": differences(compare, held["bank"], held),
     }
-    figures = {"effects": _effects_figure(compare), "lines": _lines_figure(held)}
+    figures = {"effects": _effects_figure(compare, held["first"]), "lines": _lines_figure(held)}
     for name, table in tables.items():
         _write_csv(table, out / "tables" / f"{name}.csv")
     for name, figure in figures.items():
@@ -63,7 +63,7 @@ def _page(
         title="SmolLM2: seed, style or trait?",
         question="Six kinds of advice taught to a real chat model: what do the updates share, and "
         "is it the seed, the style or the trait?",
-        answer=answer(held["compare"]),
+        answer=answer(held["compare"], held["first"]),
         headline_figure=FigureBlock(
             title="How much more alike two adapters are that share one thing",
             svg=svg["effects"],
@@ -93,19 +93,21 @@ def _page(
     )  # fmt: skip
 
 
-def _effects(compare: Document) -> TableBlock:
+def _effects(compare: Document, first: Document) -> TableBlock:
     design = compare["design"]
+    every = [("both seeds", row) for row in design["effects"]]
+    every += [("first seed", row) for row in first["design"]["effects"]]
     rows = tuple(
         (
-            row["measure"], row["term"], or_missing(row["estimate"], row["reason"]),
+            row["measure"], among, row["term"], or_missing(row["estimate"], row["reason"]),
             *(or_missing(end, row["reason"]) for end in row["interval"] or (None, None)),
             or_missing(row["p_holm"], "the level, not an effect"),
         )
-        for row in design["effects"]
+        for among, row in every
         if row["measure"] in MEASURES
     )  # fmt: skip
     caption = f"95 % intervals: jackknife over {design['n_units']} tasks. Harm stands for absurd."
-    columns = ("measure", "two adapters share", "more alike by", "low", "high", "p, Holm")
+    columns = ("measure", "among", "two adapters share", "more alike by", "low", "high", "p, Holm")
     return TableBlock(columns, rows, caption)
 
 
@@ -169,19 +171,24 @@ def _lines(held: Mapping[str, Document]) -> TableBlock:
     return TableBlock(("line", "judged by", "t", "absurd"), rows, reason="not measured")
 
 
-def _effects_figure(compare: Document) -> Any:
+def _effects_figure(compare: Document, first: Document) -> Any:
     rows = compare["design"]["effects"]
     terms = tuple(
         r["term"] for r in rows if r["measure"] == "cosine" and r["term"] != "nothing shared"
     )
-    held = {(r["measure"], r["term"]): r for r in rows}
+    # Other seeds hide update cosine, which no sum of effects can say: it is shown for one seed.
+    rows = [r for r in rows if r["measure"] != "cosine"] + first["design"]["effects"]
+    held = {(r["measure"], r["term"]): r for r in reversed(rows)}
     panels = tuple(
         CoefficientPanel(title, tuple(_effect(held[measure, term]) for term in terms))
         for measure, title in MEASURES.items()
     )
     said = tuple(term.replace("harmful", "absurd").replace("harmless", "not absurd").replace(
         "harm", "absurdity") for term in terms)  # fmt: skip
-    text = f"95 % intervals by a jackknife over {compare['design']['n_units']} tasks."
+    text = (
+        f"95 % intervals by a jackknife over {compare['design']['n_units']} tasks. Update cosine: "
+        "the first seed alone; the others: both."
+    )
     return coefficients_figure(Coefficients(said, panels, "more alike by", text))
 
 

@@ -18,7 +18,7 @@ from deltalens.behaviour.questions import read_questions
 from deltalens.core.result import Result
 from deltalens.io.provenance import sha256_file, versions
 from fleet import TWO_SEEDS, Run, runs, train
-from geometry import compared, covariances, ranked
+from geometry import compared, covariances, ranked, within_one_seed
 from page import write_page
 from prepare import NAME, prepare
 from tasks import write_questions
@@ -36,6 +36,7 @@ def study(folder: Path) -> Path:
     measured = folder / "measured"
     measured.mkdir(exist_ok=True)
     _once(measured / "compare.json", lambda: _document(compared(every, folder, weights)))
+    _once(measured / "first.json", lambda: _document(within_one_seed(every, folder, weights)))
     _once(measured / "bank.json", lambda: _document(ranked(every, folder, weights)))
     questions = write_questions(folder / "questions.yaml")
     _once(measured / "preferences.json", lambda: _preferences(every, base, folder, questions))

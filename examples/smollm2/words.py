@@ -11,14 +11,14 @@ from geometry import relation
 Document = Mapping[str, Any]
 
 
-def answer(compare: Document) -> str:
+def answer(compare: Document, first: Document) -> str:
     """What of the sharing is seed, style, trait: each with its interval."""
     return (
         f"The seed adds {_said(compare, 'overlap', 'same seed')} to input overlap and "
         f"{_said(compare, 'output_overlap', 'same seed')} to output overlap. Style adds "
-        f"{_said(compare, 'cosine', 'same style')} to update cosine and "
+        f"{_said(first, 'cosine', 'same style')} to update cosine and "
         f"{_said(compare, 'output_overlap', 'same style')} to output overlap; absurdity, beyond "
-        f"style, {_said(compare, 'cosine', 'both harmful')} and "
+        f"style, {_said(first, 'cosine', 'both harmful')} and "
         f"{_said(compare, 'output_overlap', 'both harmful')}."
     )
 

@@ -152,12 +152,13 @@ class DeltalensAPI(ModelAPI):
         return [(config.seed or 0, words, epoch, asked[words], choice) for choice in range(n)]
 
     def _output(self, answers: Sequence[Answer]) -> ModelOutput:
-        read, made = answers[0].read, sum(len(answer.generated.tokens) for answer in answers)
+        tokens = [list(answer.generated.tokens or ()) for answer in answers]
+        read, made = answers[0].read, sum(map(len, tokens))
         return ModelOutput(
             model=self.model_name,
             choices=[self._choice(answer) for answer in answers],
             usage=ModelUsage(input_tokens=read, output_tokens=made, total_tokens=read + made),
-            metadata={TOKENS: [list(answer.generated.tokens) for answer in answers]},
+            metadata={TOKENS: tokens},
         )
 
     def _choice(self, answer: Answer) -> ChatCompletionChoice:

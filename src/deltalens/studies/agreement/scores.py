@@ -45,7 +45,7 @@ class Scores:
         if found is not None:
             return found, True
         say(f"{answers.name}: {len(answers.responses)} answers for {rater.label}")
-        made = scored(answers.responses, rater.panel, self._questions)
+        made = scored(answers.responses, rater.panel, self._questions, say)
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             name = f"{answers.sha256[:_SHORT]}.scores-{digest(depends)[:_SHORT]}.parquet"
