@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltalens.behaviour.paired import preferences
-
 import deltalens
+from deltalens.behaviour.paired import preferences
 from deltalens.behaviour.questions import Question
 from deltalens.core.result import Result
 from fleet import Run

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from deltalens.core.locks import lock
 from deltalens.core.text import shown
 from deltalens.errors import OptionError, OutputError
 from deltalens.io.results import prepare_folder, write_document
@@ -125,23 +126,14 @@ def alone(out: Path) -> Generator[None]:
     Raises:
         OptionError: if another training holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # no such lock on this system
-        yield
-        return
     prepare_folder(out)
     handle = os.open(out, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(handle):
             raise OptionError(
                 f"{shown(out)}: another training is running in this folder; wait for it, or give "
                 "another --out"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: nothing to hold
+            )
         yield
     finally:
         os.close(handle)

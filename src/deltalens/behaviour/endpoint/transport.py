@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deltalens._extras import require
-from deltalens.behaviour.endpoint.address import is_loopback
+from deltalens.behaviour.endpoint.client import waiting_client
 from deltalens.behaviour.endpoint.limits import Clock, Limits
 from deltalens.behaviour.endpoint.replies import Failed, UnusableError
 from deltalens.behaviour.endpoint.settings import Settings
@@ -58,8 +58,17 @@ class Transport:
     def opened(self) -> Generator[None]:
         """Connections that stay open while the context lasts."""
         self.ended.clear()
-        hooks = (self._before, self._after, self._wait)
-        with _client(self._openai, self._settings, self._key, *hooks) as self._client:
+        client = waiting_client(
+            self._openai,
+            self._settings.base_url,
+            self._key,
+            timeout=self._settings.timeout,
+            retries=self._settings.retries,
+            wait=self._wait,
+            before=self._before,
+            after=self._after,
+        )
+        with client as self._client:
             yield
 
     def send(
@@ -147,42 +156,6 @@ class Transport:
             self._clock.wait(seconds, self.ended)
         if self.ended.is_set():
             raise EndedError
-
-
-def _client(
-    openai: Any,
-    settings: Settings,
-    key: str,
-    before: Callable[[Any], None],
-    after: Callable[[Any], None],
-    wait: Callable[[float], None],
-) -> Any:
-    """The library's client, whose waits between attempts are ours.
-
-    No redirect is followed, as it could lead to another host or away from https; an endpoint on
-    this machine is reached without the environment's proxy.
-    """
-
-    class Client(openai.OpenAI):
-        def _sleep_for_retry(
-            self, *, retries_taken: int, max_retries: int, options: Any, response: Any
-        ) -> None:
-            headers = response.headers if response else None
-            wait(self._calculate_retry_timeout(max_retries - retries_taken, options, headers))
-
-    http = openai.DefaultHttpxClient(
-        event_hooks={"request": [before], "response": [after]},
-        follow_redirects=False,
-        trust_env=not is_loopback(settings.base_url),
-        timeout=settings.timeout,
-    )
-    return Client(
-        base_url=settings.base_url,
-        api_key=key or "none",
-        timeout=settings.timeout,
-        max_retries=settings.retries,
-        http_client=http,
-    )
 
 
 def _message(error: Any) -> str:

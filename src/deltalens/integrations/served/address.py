@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from urllib.parse import urlsplit
 
+from deltalens.behaviour.endpoint.address import is_loopback
 from deltalens.core.text import shown
 from deltalens.errors import OptionError
 
@@ -42,15 +42,6 @@ def check_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def is_local(url: str) -> bool:
-    """Whether the server is on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def read_key(url: str) -> str:
     """The key, or nothing.
 
@@ -58,7 +49,7 @@ def read_key(url: str) -> str:
         OptionError: if it would travel unencrypted to another machine.
     """
     key = os.environ.get(KEY, "").strip()
-    if key and url.startswith("http://") and not is_local(url):
+    if key and url.startswith("http://") and not is_loopback(url):
         raise OptionError(
             f"--model {shown(url, 120)}: http would send the key in {KEY} unencrypted; https is "
             "needed"

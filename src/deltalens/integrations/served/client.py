@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from deltalens._extras import require
+from deltalens.behaviour.endpoint.client import waiting_client
 from deltalens.core.text import shown
 from deltalens.errors import BehaviourError, OptionError
-from deltalens.integrations.served.address import KEY, is_local
+from deltalens.integrations.served.address import KEY
 
 _BODIES = 3
 """How often a body that is no reply is asked for, in all."""
@@ -63,7 +64,15 @@ class Client:
         self.url = url
         self._openai: Any = require("openai", extra="judges", purpose="a walk over a server")
         self._ended, self._key = threading.Event(), key
-        self._client = _client(self._openai, url, key, timeout, retries, wait or self._ended.wait)
+        self._client = waiting_client(
+            self._openai,
+            url,
+            key,
+            timeout=timeout,
+            retries=retries,
+            wait=wait or self._ended.wait,
+            before=_with_key if key else _without_key,
+        )
         weakref.finalize(self, self._client.close)  # connections that were kept open
 
     def begin(self) -> None:
@@ -173,33 +182,10 @@ def _answered(text: str, most: int) -> Answered:
     return Answered(content, reason not in ("length", "content_filter"))
 
 
-def _client(
-    openai: Any,
-    url: str,
-    key: str,
-    timeout: float,
-    retries: int,
-    wait: Callable[[float], object],
-) -> Any:
-    """The library's client; one on this machine is reached without the environment's proxy."""
+def _with_key(_: Any) -> None:
+    return None
 
-    class Waiting(openai.OpenAI):
-        def _sleep_for_retry(
-            self, *, retries_taken: int, max_retries: int, options: Any, response: Any
-        ) -> None:
-            headers = response.headers if response else None
-            wait(self._calculate_retry_timeout(max_retries - retries_taken, options, headers))
 
-    def before(request: Any) -> None:
-        if not key:
-            request.headers.pop("Authorization", None)
-
-    http = openai.DefaultHttpxClient(
-        event_hooks={"request": [before]},
-        follow_redirects=False,
-        trust_env=not is_local(url),
-        timeout=timeout,
-    )
-    return Waiting(
-        base_url=url, api_key=key or "none", timeout=timeout, max_retries=retries, http_client=http
-    )
+def _without_key(request: Any) -> None:
+    """The library sends a placeholder where there is no key."""
+    request.headers.pop("Authorization", None)
