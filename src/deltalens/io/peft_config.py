@@ -214,7 +214,7 @@ def _tokens(value: object, where: str) -> dict[str, tuple[int, ...]]:
 
 def _replicated(value: object, where: str) -> tuple[int, ...]:
     """`[[0, 4], [2, 5]]` is layers 0, 1, 2, 3, 2, 3, 4 of the base (PEFT `replicate_layers`)."""
-    spans: list[Any] = [] if value is None else [None]
+    spans: list[Any] = [] if value is None else [value]
     if isinstance(value, list):
         spans = cast("list[Any]", value)
     found: list[int] = []
