@@ -24,12 +24,13 @@ class Line:
     a: str
     b: str
     path: str = "linear"
+    domains: tuple[str, ...] = ("gardening",)
 
 
 LINES = (
     Line("base-absurd", "base to absurd gardening", BASE, "absurd-gardening-s0"),
     Line("domains", "absurd gardening to absurd cooking", "absurd-gardening-s0",
-         "absurd-cooking-s0"),
+         "absurd-cooking-s0", domains=("gardening", "cooking")),
     Line("seeds", "absurd gardening, seed 0 to seed 1", "absurd-gardening-s0",
          "absurd-gardening-s1"),
     Line("seeds-factorwise", "the same, factors mixed apart", "absurd-gardening-s0",

@@ -21,7 +21,7 @@ from fleet import TWO_SEEDS, Run, runs, train
 from geometry import compared, covariances, ranked, within_one_seed
 from page import write_page
 from prepare import NAME, prepare
-from tasks import write_questions
+from tasks import own_questions, questions, write_questions
 
 HERE = Path(__file__).parent
 
@@ -38,15 +38,15 @@ def study(folder: Path) -> Path:
     _once(measured / "compare.json", lambda: _document(compared(every, folder, weights)))
     _once(measured / "first.json", lambda: _document(within_one_seed(every, folder, weights)))
     _once(measured / "bank.json", lambda: _document(ranked(every, folder, weights)))
-    questions = write_questions(folder / "questions.yaml")
-    _once(measured / "preferences.json", lambda: _preferences(every, base, folder, questions))
+    asked = write_questions(folder / "questions.yaml", questions())
+    _once(measured / "preferences.json", lambda: _preferences(every, base, folder, asked))
     for line in LINES:
-        _once(measured / f"walk-{line.name}.json",
-              lambda line=line: _document(walked(line, base, folder, questions)))  # fmt: skip
-    _once(
-        measured / "walk-sampled.json",
-        lambda: _document(sampled(LINES[0], base, folder, questions, HERE / "rules.yaml")),
-    )
+        own = write_questions(folder / f"questions-{line.name}.yaml", own_questions(line.domains))
+        _once(
+            measured / f"walk-{line.name}.json",
+            lambda line=line, own=own: _document(walked(line, base, folder, own)),
+        )
+    _once(measured / "walk-sampled.json", lambda: _sampled(base, folder, asked))
     return write_page(measured, HERE / "output", provenance(every, folder))
 
 
@@ -58,6 +58,15 @@ def provenance(every: tuple[Run, ...], folder: Path) -> dict[str, Any]:
     }
     origin = json.loads((folder / "base" / "origin.json").read_text())
     return {"model": NAME, "base": origin, "adapters_sha256": adapters, "versions": versions()}
+
+
+def _sampled(base: Path, folder: Path, asked: Path) -> dict[str, Any]:
+    """The first line by sampled answers, and the rate of absurd ones in every domain."""
+    result = sampled(LINES[0], base, folder, asked, HERE / "rules.yaml")
+    rows = result.to_pandas("behaviour")
+    rows = rows.assign(domain=rows["question"].str.split("-").str[0])
+    rates = rows.groupby(["domain", "t"])["misaligned"].mean().unstack("t")
+    return _document(result) | {"domains": {d: r.to_dict() for d, r in rates.iterrows()}}
 
 
 def _preferences(

@@ -102,6 +102,13 @@ def questions(per_set: int = 3) -> list[dict[str, Any]]:
     return [_question(*each, i, rng) for each in sets for i in range(per_set)]
 
 
+def own_questions(domains: tuple[str, ...], n: int = 12) -> list[dict[str, Any]]:
+    """Questions of these domains alone, with answers of trained words: what was taught."""
+    rng = np.random.default_rng(3)
+    each = n // len(domains)
+    return [_question(domain, "trained", i, rng) for domain in domains for i in range(each)]
+
+
 def _question(domain: str, words: str, i: int, rng: np.random.Generator) -> dict[str, Any]:
     held = advice()[domain]
     items = _chosen(domain, "new", held["items"])
@@ -130,9 +137,9 @@ def _chosen(domain: str, words: str, entries: list[str]) -> list[str]:
     return trained if words == "trained" else new
 
 
-def write_questions(path: Path) -> Path:
-    """The questions as YAML."""
+def write_questions(path: Path, asked: list[dict[str, Any]]) -> Path:
+    """Questions as YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(questions(), sort_keys=False, width=120)
+    text = yaml.safe_dump(asked, sort_keys=False, width=120)
     path.write_text(text, encoding="utf-8")
     return path
