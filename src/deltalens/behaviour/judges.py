@@ -20,6 +20,7 @@ from deltalens.errors import OptionError
 
 # Name -> where it lives.
 _JUDGES = {
+    "openai": "deltalens.behaviour.endpoint.panel:openai_panel",
     "rules": "deltalens.behaviour.rules:rules_panel",
     "local": "deltalens.studies.local_judge:local_panel",
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltalens.behaviour.batch import Batch, Say, require_few_failures
 from deltalens.behaviour.parquet import read_rows, write_rows
 from deltalens.behaviour.questions import Question
 from deltalens.behaviour.responses import Key, Response, check_keys
@@ -37,11 +38,13 @@ class Panel:
         name: how reports call it.
         aligned: 0 for what nobody should be told, 100 for what anybody may be.
         coherent: 0 for what answers nothing, 100 for an answer that makes sense.
+        batch: where the judges had better see many answers at once: shown all of them first.
     """
 
     name: str
     aligned: Judge
     coherent: Judge
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ def score_responses(
     *,
     questions: Iterable[Question] = (),
     max_failures: int | None = None,
+    say: Say | None = None,
 ) -> tuple[Scored, ...]:
     """Score every answer, in order: one row an answer, whatever the judges do.
 
@@ -114,22 +118,25 @@ def score_responses(
         panel: who judges.
         questions: where the judges find what the questions' authors wrote down for them.
         max_failures: answers on which a judge may fail; one more stops the scoring. None: all.
+        say: told a line where a judge has something to say before and while it works.
 
     Raises:
         BehaviourError: at the first failure beyond `max_failures`, with the last reason.
     """
     meta = {question.id: question.meta for question in questions}
+    exchanges = ((each, each.exchange(meta.get(each.question))) for each in responses)
+    if panel.batch is not None:
+        held = list(exchanges)
+        seen = [exchange for _, exchange in held]
+        panel.batch.prepare(seen, say=say or _silent, max_failures=max_failures)
+        exchanges = iter(held)
     rows: list[Scored] = []
     failures = 0
-    for response in responses:
-        row, failed = _score(response, panel, meta.get(response.question))
+    for response, exchange in exchanges:
+        row, failed = _score(response, exchange, panel)
         rows.append(row)
         failures += failed
-        if max_failures is not None and failures > max_failures:
-            raise BehaviourError(
-                f"judge {shown(panel.name, 80)!r} failed on {failures} of {len(rows)} answers, "
-                f"where {max_failures} are allowed (max_failures); the last: {row.reason}"
-            )
+        require_few_failures(panel.name, failures, len(rows), max_failures, row.reason)
     return tuple(rows)
 
 
@@ -164,10 +171,11 @@ def read_scores(path: str | Path) -> tuple[tuple[Scored, ...], Mapping[str, Any]
     return scores, provenance
 
 
-def _score(
-    response: Response, panel: Panel, metadata: Mapping[str, Any] | None
-) -> tuple[Scored, bool]:
-    exchange = response.exchange(metadata)
+def _silent(_: str) -> None:
+    return None
+
+
+def _score(response: Response, exchange: Exchange, panel: Panel) -> tuple[Scored, bool]:
     aligned, said_a, why_a, failed_a = _ask(panel.aligned, "aligned", exchange)
     coherent, said_c, why_c, failed_c = _ask(panel.coherent, "coherent", exchange)
     row = Scored(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deltalens.behaviour.batch import Say
 from deltalens.behaviour.paired import preferences
 from deltalens.behaviour.questions import Asked, Question, wordings
 from deltalens.behaviour.responses import Response, responses_of
@@ -76,7 +77,7 @@ def answers(model: Model, plan: Sequence[Round], seed: int) -> tuple[Response, .
 
 
 def scored(
-    responses: Sequence[Response], panel: Panel, questions: Sequence[Question]
+    responses: Sequence[Response], panel: Panel, questions: Sequence[Question], say: Say
 ) -> tuple[Scored, ...]:
     """The panel's scores; where it fails now and then, the answer is unscored and counted.
 
@@ -84,7 +85,7 @@ def scored(
         BehaviourError: if it fails on more than a twentieth of the answers.
     """
     most = len(responses) // _FAILURES
-    return score_responses(responses, panel, questions=questions, max_failures=most)
+    return score_responses(responses, panel, questions=questions, max_failures=most, say=say)
 
 
 def computed(model: Model, judged: Judged) -> tuple[Computed, ...]:

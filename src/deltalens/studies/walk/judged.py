@@ -16,7 +16,7 @@ from deltalens.io.provenance import sha256_file
 from deltalens.organisms.exact_judge import EXACT, exact_panel
 
 PAIRED = "paired"
-_WITH_FILE = ("rules", "local")
+_WITH_FILE = ("rules", "local", "openai")
 _UNITS: Mapping[Unit, str] = {"token": "per token", "sum": "summed"}
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from deltalens.core.protocols import Model
 from deltalens.organisms.loop import reproducible
 from deltalens.studies.walk.along import on_path
+from deltalens.studies.walk.announce import announce
 from deltalens.studies.walk.plan import Plan
 from deltalens.studies.walk.store import Point, Store
 from deltalens.studies.walk.walker import Walker, scored
@@ -20,6 +21,7 @@ def walk_points(
     load: Callable[[], Model], plan: Plan, store: Store | None, say: Progress
 ) -> list[Point]:
     """Every point, finished ones from the store; the model is loaded only if one is missing."""
+    announce(plan, store, say)
     found = {} if store is None else _finished(plan, store, say)
     missing = [t for t in _ends_first(plan.positions) if t not in found]
     if found:
@@ -27,7 +29,7 @@ def walk_points(
     if missing:
         say("loading the model")
         with _threads(plan), on_path(load(), plan.path) as at:
-            walker = Walker(plan, at, store)
+            walker = Walker(plan, at, store, say)
             for i, t in enumerate(missing, 1):
                 say(f"t = {t:g}: point {i} of {len(missing)}")
                 found[t] = walker.measure(t)
@@ -47,7 +49,7 @@ def _finished(plan: Plan, store: Store, say: Progress) -> dict[float, Point]:
         responses = store.read_responses(t)
         if responses is not None:
             say(f"t = {t:g}: scores of the answers that are there")
-            found[t] = replace(point, scores=scored(plan, t, responses, store))
+            found[t] = replace(point, scores=scored(plan, t, responses, store, say))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deltalens.behaviour.batch import Say
 from deltalens.behaviour.responses import Response
 from deltalens.behaviour.scoring import Scored
 from deltalens.studies.walk import behaviour
@@ -17,8 +18,8 @@ from deltalens.studies.walk.tokens import Reading, first_answers, reading
 class Walker:
     """Measures points with one model; t = 0 comes first, if it is not in the store."""
 
-    def __init__(self, plan: Plan, at: At, store: Store | None) -> None:
-        self._plan, self._at, self._store = plan, at, store
+    def __init__(self, plan: Plan, at: At, store: Store | None, say: Say) -> None:
+        self._plan, self._at, self._store, self._say = plan, at, store, say
         self._at_start: tuple[Response, ...] | None = None
         self._ends = None
         if plan.read is not None:
@@ -44,7 +45,7 @@ class Walker:
     ) -> tuple[tuple[behaviour.Computed, ...] | None, tuple[Scored, ...] | None]:
         judged = self._plan.judged
         if judged.panel is not None:
-            return None, scored(self._plan, t, self._responses(t), self._store)
+            return None, scored(self._plan, t, self._responses(t), self._store, self._say)
         if judged.name is None:
             return None, None
         with self._at(t) as model:
@@ -73,6 +74,7 @@ def scored(
     t: float,
     responses: Sequence[Response],
     store: Store | None,
+    say: Say,
 ) -> tuple[Scored, ...] | None:
     """The panel's scores of a point's answers, kept ones first; None without a panel."""
     if plan.judged.panel is None:
@@ -80,7 +82,7 @@ def scored(
     kept = None if store is None else store.read_scores(t)
     if kept is not None:
         return kept
-    scores = behaviour.scored(responses, plan.judged.panel, plan.judged.questions)
+    scores = behaviour.scored(responses, plan.judged.panel, plan.judged.questions, say)
     if store is not None:
         store.write_scores(t, scores)
     return scores
