@@ -86,6 +86,8 @@ def test_undefined_is_none_and_not_one() -> None:
     assert kappa(binned(flat)) is None
     assert alpha(flat) is None
     assert rank_correlation(flat) is None
+    one_flat = np.array([[1.0, 3], [1, 5], [1, 1]])
+    assert kappa(one_flat) == kappa(one_flat, "none") == 0.0
     apart = np.array([[1, N], [N, 2.0]])
     assert alpha(apart) is None
     assert kappa(apart) is None
@@ -115,6 +117,14 @@ def test_chance_is_about_nothing_and_its_p_keeps_its_level() -> None:
     seen = by_chance(np.stack([x, x], axis=1), alpha, rng=rng, draws=99)
     assert seen.p == pytest.approx(0.01)
     assert by_chance(np.full((9, 2), 1.0), alpha, rng=rng).p is None
+
+
+def test_alpha_by_chance_is_under_0_where_levels_differ(rng: np.random.Generator) -> None:
+    scores = np.stack([np.zeros(30), np.full(30, 100.0), np.full(30, 50.0)], axis=1)
+    scores += rng.normal(0, 1, scores.shape)
+    found = by_chance(scores, alpha, rng=rng, draws=9)
+    assert found.mean is not None
+    assert found.mean < -0.4
 
 
 def clustered(rng: np.random.Generator, q: int, m: int = 6) -> tuple[list[str], np.ndarray]:

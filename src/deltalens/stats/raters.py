@@ -1,8 +1,9 @@
 """Do judges agree? Kappa, Krippendorff's alpha and rank correlation, and what chance gives.
 
 Scores stand in a table of answers by judges, NaN where a judge gave none. Each measure is 1 for
-judges that agree and 0 on average for scores that were dealt out at random; each is None where it
-is not defined, as where no score differs from another: agreement cannot be told from indifference.
+judges that agree; kappa and rank correlation are 0 on average for scores that were dealt out at
+random, and alpha is under 0 where judges differ in level. Each is None where it is not defined, as
+where no score differs from another: agreement cannot be told from indifference.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def kappa(classes: Float[Array, "answer judge"], weights: Weights = "quadratic")
     known = classes[np.isfinite(classes).all(axis=1)].astype(np.int64)
     if len(known) < 2 or np.ptp(known) == 0:
         return None
+    if (np.ptp(known, axis=0) == 0).any():
+        return 0.0  # exactly: what is seen is what chance gives
     from statsmodels.stats.inter_rater import cohens_kappa
 
     size = int(known.max()) + 1
