@@ -13,7 +13,7 @@ from deltalens.behaviour.local import SCORES, LocalJudge, Reply, Rubric, score_o
 from deltalens.behaviour.local_file import RUBRICS, read_local
 from deltalens.behaviour.strict_yaml import read_yaml
 from deltalens.core.protocols import Exchange, Score, Unscored
-from deltalens.errors import BehaviourError
+from deltalens.errors import BehaviourError, OptionError
 
 RUBRIC = Rubric("Q: {question} A: {answer} {answer}")
 
@@ -84,6 +84,31 @@ def test_without_text_or_words_no_model_is_asked() -> None:
     assert said[1] == Score(0.0, "blank answer")
     assert len(model.read) == 1
     assert judge(model)(exchange("")).value == pytest.approx(40.0)
+
+
+def test_prepared_answers_are_read_once_and_what_fails_is_left_to_the_call() -> None:
+    model = Chooses()
+    asked = judge(model)
+    asked.prepare([exchange("a"), exchange("b"), exchange("a"), exchange(None)])
+    assert len(model.read) == 2
+    assert asked(exchange("a")) == asked(exchange("b"))
+    assert isinstance(asked(exchange(None)), Unscored)
+    assert len(model.read) == 2
+    asked.prepare([])
+    asked(exchange("a"))
+    assert len(model.read) == 3
+
+    class Short(Chooses):
+        def choice_logprobs(self, prompts: Sequence[str], choices: Any, **options: Any) -> Any:
+            if any("long" in prompt for prompt in prompts):
+                raise OptionError("a prompt is too long")
+            return super().choice_logprobs(prompts, choices, **options)
+
+    short = judge(Short())
+    short.prepare([exchange("long"), exchange("a")])
+    assert isinstance(short(exchange("a")), Score)
+    with pytest.raises(OptionError, match="too long"):
+        short(exchange("long"))
 
 
 def file(tmp_path: Path, more: str = "", model: str = "model: judge") -> Path:

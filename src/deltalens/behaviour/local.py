@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,12 @@ from deltalens.behaviour.scoring import TOP
 from deltalens.core.protocols import ChoosingModel, Exchange, Prompt, Score, Unscored
 from deltalens.core.shapes import Array, Float
 from deltalens.core.text import shown
-from deltalens.errors import BehaviourError
+from deltalens.errors import BehaviourError, DeltalensError
 
 SCORES = tuple(str(value) for value in range(101))
 LEAST_MASS = 0.1
 FIELDS = ("question", "answer")
+_MANY = 64  # answers that are given to the model at once
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -103,6 +105,7 @@ class LocalJudge:
         self.name = name
         self._model, self._rubric, self._blank = model, rubric, blank
         self._reply, self._identity = reply or Reply(), identity
+        self._prepared: dict[str, Score | Unscored] = {}
 
     @property
     def identity(self) -> str | None:
@@ -111,7 +114,22 @@ class LocalJudge:
 
     def __call__(self, exchange: Exchange) -> Score | Unscored:
         """Score one answer; unscored where there is no text, or hardly any probability."""
-        return self.score_all([exchange])[0]
+        found = self._prepared.get(self._prompt(exchange))
+        return self.score_all([exchange])[0] if found is None else found
+
+    def prepare(self, exchanges: Sequence[Exchange]) -> None:
+        """Score many answers, equal ones once, for calls to come; the last ones are forgotten.
+
+        Where some cannot be scored (one is longer than the model reads), these are left to the
+        calls, which say why.
+        """
+        self._prepared = {}
+        unlike = list({self._prompt(each): each for each in exchanges}.values())
+        for start in range(0, len(unlike), _MANY):
+            some = unlike[start : start + _MANY]
+            with suppress(DeltalensError):
+                said = self.score_all(some)
+                self._prepared |= dict(zip(map(self._prompt, some), said, strict=True))
 
     def score_all(self, exchanges: Sequence[Exchange]) -> list[Score | Unscored]:
         """Score many answers, as many in a forward pass as the model's batch size says."""
@@ -136,7 +154,9 @@ class LocalJudge:
         return None
 
     def _prompt(self, exchange: Exchange) -> str:
-        return self._rubric.filled(question_of(exchange.prompt) or "", exchange.response or "")
+        if exchange.response is None:
+            return ""
+        return self._rubric.filled(question_of(exchange.prompt) or "", exchange.response)
 
 
 def score_of(logp: Float[Array, " score"], least_mass: float = LEAST_MASS) -> Score | Unscored:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
+from deltalens.behaviour.batch import Expected, Say
 from deltalens.behaviour.local import LocalJudge, Rubric
 from deltalens.behaviour.local_file import LocalFile, read_local
 from deltalens.behaviour.scoring import Panel
-from deltalens.core.protocols import ChoosingModel
+from deltalens.core.protocols import ChoosingModel, Exchange
 from deltalens.studies.walk.settings import folder_digest
 
 
@@ -29,11 +31,27 @@ def local_panel(file: str | Path) -> Panel:
     """
     path = Path(file)
     source = _Source(read_local(path))
-    return Panel(
-        f"local ({path.name})",
-        source.judge("aligned", source.given.aligned, None),
-        source.judge("coherent", source.given.coherent, 0.0),
-    )
+    aligned = source.judge("aligned", source.given.aligned, None)
+    coherent = source.judge("coherent", source.given.coherent, 0.0)
+    return Panel(f"local ({path.name})", aligned, coherent, _Together((aligned, coherent)))
+
+
+class _Together:
+    """Answers in batches; a model of one's own costs nothing that had to be announced."""
+
+    def __init__(self, judges: tuple[LocalJudge, ...]) -> None:
+        self._judges = judges
+
+    def announce(
+        self, known: Sequence[Exchange], expected: Sequence[Expected], *, say: Say
+    ) -> None:
+        n = len(known) + sum(each.n for each in expected)
+        say(f"{n} answers for a local judge, {len(self._judges)} rubrics each")
+
+    def prepare(self, exchanges: Sequence[Exchange], *, say: Say, max_failures: int | None) -> None:
+        del say, max_failures  # failures are counted where the judges are called
+        for judge in self._judges:
+            judge.prepare(exchanges)
 
 
 class _Source:

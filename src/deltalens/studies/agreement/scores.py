@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from deltalens.behaviour.batch import Say
 from deltalens.behaviour.questions import Question
 from deltalens.behaviour.scoring import Scored, read_scores, write_scores
 from deltalens.errors import BehaviourError
@@ -31,16 +32,28 @@ class Scores:
         self._questions = tuple(questions)
         self._folder = None if out is None else out / "scores"
 
-    def of(
-        self, answers: Answers, rater: Rater, say: Callable[[str], None]
-    ) -> tuple[tuple[Scored, ...], bool]:
+    def announce(self, files: Sequence[Answers], rater: Rater, say: Say) -> None:
+        """Let a judge say what it has to do, where it is one that does (an endpoint).
+
+        Raises:
+            BehaviourError: if it is more than the judge's file allows.
+        """
+        if rater.panel.batch is None:
+            return
+        meta = {question.id: question.meta for question in self._questions}
+        depends = self._depends(rater)
+        missing = [file for file in files if self._kept(file, depends) is None]
+        known = [r.exchange(meta.get(r.question)) for file in missing for r in file.responses]
+        rater.panel.batch.announce(known, (), say=say)
+
+    def of(self, answers: Answers, rater: Rater, say: Say) -> tuple[tuple[Scored, ...], bool]:
         """The scores in the answers' order, and whether they were there already.
 
         Raises:
             BehaviourError: if the judge fails on more than a twentieth of the answers.
             OutputError: if fresh scores cannot be kept.
         """
-        depends = judge_of(Judged(rater.name, rater.panel, self._questions, rater.identity))
+        depends = self._depends(rater)
         found = self._kept(answers, depends)
         if found is not None:
             return found, True
@@ -52,6 +65,9 @@ class Scores:
             note = {"judge": dict(depends), "answers": answers.sha256}
             write_scores(self._folder / name, made, provenance=note)
         return made, False
+
+    def _depends(self, rater: Rater) -> Settings:
+        return judge_of(Judged(rater.name, rater.panel, self._questions, rater.identity))
 
     def _kept(self, answers: Answers, depends: Settings) -> tuple[Scored, ...] | None:
         """Kept scores of this judge; None where there are none, or several that differ."""

@@ -65,7 +65,10 @@ def agreement(
     files = open_answers(responses)
     limits = thresholds or DEFAULT
     kept = Scores(asked, None if out is None else Path(out))
-    found = [[kept.of(file, rater, progress or _silent) for file in files] for rater in raters]
+    say = progress or _silent
+    for rater in raters:
+        kept.announce(files, rater, say)
+    found = [[kept.of(file, rater, say) for file in files] for rater in raters]
     table = side_by_side(raters, [[scores for scores, _ in judge] for judge in found])
     rows = agreement_rows(table, limits, seed=seed, draws=draws)
     counted, swept = scored_rows(table, limits), sweep_rows(table, limits)
