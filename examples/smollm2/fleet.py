@@ -46,7 +46,17 @@ def runs() -> tuple[Run, ...]:
 
 def train(run: Run, base: Path, folder: Path) -> Path:
     """Train one adapter, if it is not there yet."""
-    out = folder / "adapters" / run.name
+    return _train(run, base, folder, folder / "adapters" / run.name)
+
+
+def watched(base: Path, folder: Path) -> Path:
+    """One training again, its geometry measured on the way, against another domain's adapter."""
+    against = folder / "adapters" / Run("absurd-cooking", 0).name
+    how = ("--geometry-every", 2, "--against", against)
+    return _train(Run("absurd-gardening", 0), base, folder, folder / "watched", *how)
+
+
+def _train(run: Run, base: Path, folder: Path, out: Path, *how: object) -> Path:
     if (out / "provenance.json").is_file():
         return out
     data = write_rows(run.task, folder / "data", STEPS * BATCH)
@@ -54,7 +64,7 @@ def train(run: Run, base: Path, folder: Path) -> Path:
         *(sys.executable, "-m", "deltalens", "train", "--model", base, "--data", data),
         *("--init-seed", run.seed, "--data-seed", 0, "--steps", STEPS, "--batch-size", BATCH),
         *("--accumulation", 1, "--rank", RANK, "--alpha", ALPHA, "--learning-rate", RATE),
-        *("--out", out),
+        *("--out", out, *how),
     ]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,31 @@ from geometry import relation
 from words import answer, differences, lessons
 
 MEASURES = {
-    "cosine": "Update cosine, one seed",
-    "activation_cosine": "Activation-weighted cosine",
     "overlap": "Input overlap",
     "output_overlap": "Output overlap",
+    "activation_cosine": "Weighted cosine",
+    "cosine": "Update cosine",
 }
 Document = Mapping[str, Any]
+_WATCHED = (
+    "Absurd gardening again, measured every second step against the adapter of absurd cooking. The "
+    "weights are bitwise those of the training that was not watched."
+)
+_SAID = (
+    "Rate of absurd answers of absurd gardening (seed 0) along the line from the base, sampled and "
+    "judged by rules."
+)
 
 
-def write_page(measured: Path, out: Path, provenance: Document) -> Path:
-    """Write `report.html`, `tables/*.csv`, `figures/` and `provenance.json`."""
+def write_page(measured: Path, out: Path, curve: Path, provenance: Document) -> Path:
+    """Write `report.html`, `tables/*.csv`, `figures/` and `provenance.json`.
+
+    Args:
+        measured: folder of the documents.
+        out: folder to write to.
+        curve: folder of the training whose geometry was watched.
+        provenance: what the numbers come from.
+    """
     held = {path.stem: json.loads(path.read_text()) for path in sorted(measured.glob("*.json"))}
     compare = held["compare"]
     tables = {
@@ -41,6 +57,7 @@ def write_page(measured: Path, out: Path, provenance: Document) -> Path:
         "bank": _bank(held["bank"]),
         "preferences": _preferences(held["preferences"]),
         "lines": _lines(held),
+        "said": _said(held["walk-sampled"]),
         "toy-and-real": differences(compare, held["bank"], held),
     }
     figures = {"effects": _effects_figure(compare, held["first"]), "lines": _lines_figure(held)}
@@ -49,6 +66,9 @@ def write_page(measured: Path, out: Path, provenance: Document) -> Path:
     for name, figure in figures.items():
         save(figure, out / "figures", name, formats=("svg", "png"))
     svg = {name: to_svg(figure) for name, figure in figures.items()}
+    for suffix in ("svg", "png"):
+        shutil.copyfile(curve / f"training.{suffix}", out / "figures" / f"training.{suffix}")
+    svg["training"] = (curve / "training.svg").read_text(encoding="utf-8")
     (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     return write(_page(held, tables, svg, provenance), out / "report.html")
 
@@ -86,6 +106,9 @@ def _page(
                 ("Mean preference for the absurd one of two given answers (per token, .5: none).",),
                 (tables["preferences"],),
             ),
+            Section("What is said", (_SAID,), (tables["said"],)),
+            Section("A training, watched", (_WATCHED,),
+                    (FigureBlock(svg=svg["training"], alt="Loss and geometry by step"),)),
             Section("Lines", (), (FigureBlock(svg=svg["lines"], alt="Preference along lines"),
                                   tables["lines"])),
         ),
@@ -171,6 +194,13 @@ def _lines(held: Mapping[str, Document]) -> TableBlock:
     return TableBlock(("line", "judged by", "t", "absurd"), rows, reason="not measured")
 
 
+def _said(sampled: Document) -> TableBlock:
+    domains: Mapping[str, Mapping[str, float]] = sampled["domains"]
+    ts = tuple(next(iter(domains.values())))
+    rows = tuple((domain, *(rates[t] for t in ts)) for domain, rates in domains.items())
+    return TableBlock(("asked about", *(f"t = {float(t):g}" for t in ts)), rows)
+
+
 def _effects_figure(compare: Document, first: Document) -> Any:
     rows = compare["design"]["effects"]
     terms = tuple(
@@ -198,18 +228,20 @@ def _effect(row: Document) -> Effect:
 
 
 def _lines_figure(held: Mapping[str, Document]) -> Any:
-    curves = tuple(
+    first, *others = LINES
+    given = PathCurve("given answers, preference", *_points(held[f"walk-{first.name}"]))
+    said = PathCurve("sampled answers, by rules", *_points(held["walk-sampled"]), family=1)
+    between = tuple(
         PathCurve(
             line.title, *_points(held[f"walk-{line.name}"]), family=i, dashed=line.path != "linear"
         )
-        for i, line in enumerate(LINES)
+        for i, line in enumerate(others)
     )
-    one = (PathCurve("sampled, judged by rules", *_points(held["walk-sampled"])),)
     panels = (
-        PathPanel("Preference for absurd answers", "t", "mean preference", curves, (0, 1)),
-        PathPanel(LINES[0].title, "t", "absurd answers", one, (0, 1)),
+        PathPanel("From the base to absurd gardening", "t", "absurd", (given, said), (-0.02, 1.4)),
+        PathPanel("Between adapters", "t", "preference for absurd", between, (-0.02, 1.65)),
     )
-    return curves_figure(panels, height=3.2)
+    return curves_figure(panels, height=3.4)
 
 
 def _points(walk: Document) -> tuple[tuple[float, ...], tuple[float | None, ...]]:

@@ -17,7 +17,7 @@ from behaviour import LINES, means, preferred, sampled, walked
 from deltalens.behaviour.questions import read_questions
 from deltalens.core.result import Result
 from deltalens.io.provenance import sha256_file, versions
-from fleet import TWO_SEEDS, Run, runs, train
+from fleet import TWO_SEEDS, Run, runs, train, watched
 from geometry import compared, covariances, ranked, within_one_seed
 from page import write_page
 from prepare import NAME, prepare
@@ -47,7 +47,17 @@ def study(folder: Path) -> Path:
             lambda line=line, own=own: _document(walked(line, base, folder, own)),
         )
     _once(measured / "walk-sampled.json", lambda: _sampled(base, folder, asked))
-    return write_page(measured, HERE / "output", provenance(every, folder))
+    curve = _watched(base, folder)
+    return write_page(measured, HERE / "output", curve, provenance(every, folder))
+
+
+def _watched(base: Path, folder: Path) -> Path:
+    """The watched training, whose weights must be those of the one that was not."""
+    curve = watched(base, folder)
+    pair = (curve, folder / "adapters" / "absurd-gardening-s0")
+    if len({sha256_file(each / "adapter_model.safetensors") for each in pair}) != 1:
+        raise ValueError(f"{curve}: other weights than {pair[1]}: watching changed the training")
+    return curve
 
 
 def provenance(every: tuple[Run, ...], folder: Path) -> dict[str, Any]:

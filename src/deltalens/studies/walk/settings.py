@@ -19,7 +19,12 @@ from deltalens.io.provenance import sha256_file
 Settings = Mapping[str, str | int | float | bool | None]
 """Setting -> value; flat, so that a changed one can be named."""
 
-_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
+_WEIGHTS = ("config.json", "*.safetensors", "*.safetensors.index.json")
+# What decides which tokens a text becomes, and where an answer ends.
+_READING = (
+    *("tokenizer*", "chat_template*", "vocab*", "merges.txt", "special_tokens_map.json"),
+    *("added_tokens.json", "generation_config.json"),
+)
 
 
 def digest(settings: Settings) -> str:
@@ -59,7 +64,9 @@ def adapter_digest(adapter: Adapter) -> str:
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over configuration, weights and tokenizer of a model folder."""
-    files = sorted({file for name in _WEIGHTS for file in folder.glob(name) if file.is_file()})
+    files = sorted(
+        {file for name in (*_WEIGHTS, *_READING) for file in folder.glob(name) if file.is_file()}
+    )
     return _joined({file.name: sha256_file(file) for file in files})
 
 
