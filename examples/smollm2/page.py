@@ -233,13 +233,18 @@ def _lines_figure(held: Mapping[str, Document]) -> Any:
     said = PathCurve("sampled answers, by rules", *_points(held["walk-sampled"]), family=1)
     between = tuple(
         PathCurve(
-            line.title, *_points(held[f"walk-{line.name}"]), family=i, dashed=line.path != "linear"
+            line.title.rpartition(" to ")[2],
+            *_points(held[f"walk-{line.name}"]),
+            family=i,
+            dashed=line.path != "linear",
         )
         for i, line in enumerate(others)
     )
     panels = (
-        PathPanel("From the base to absurd gardening", "t", "absurd", (given, said), (-0.02, 1.4)),
-        PathPanel("Between adapters", "t", "preference for absurd", between, (-0.02, 1.65)),
+        PathPanel("Base to absurd gardening", "t", "absurd", (given, said), (-0.02, 1)),
+        PathPanel(
+            "From absurd gardening, seed 0", "t", "preference for absurd", between, (-0.02, 1)
+        ),
     )
     return curves_figure(panels, height=3.4)
 
