@@ -20,7 +20,7 @@ class CovarianceInfo:
 
     Attributes:
         model: name of the base.
-        model_digest: SHA-256 of its weights, configuration and tokenizer.
+        model_digest: SHA-256 of its weights and configuration.
         texts: name of the texts; no machine path.
         texts_digest: SHA-256 of the texts.
         kind: form of every moment.

@@ -23,9 +23,9 @@ def require_base(held: Covariances, adapters: Sequence[Adapter], base: Path | No
     """
     info, where = held.info, f"--covariances {shown(held.path)}"
     if base is not None:
-        from deltalens.studies.walk.settings import folder_digest
+        from deltalens.studies.walk.settings import weights_digest
 
-        digest = folder_digest(base)
+        digest = weights_digest(base)
         if digest != info.model_digest:
             raise BaseModelError(
                 f"{where}: is of {shown(info.model)} ({shown(info.model_digest[:12])}), and the "

@@ -26,6 +26,7 @@ from deltalens.studies.covariances.store import Store
 from deltalens.studies.covariances.summary import InputRow, document, input_row
 from deltalens.studies.covariances.texts import Texts, read_texts
 from deltalens.studies.walk.inputs import Target, open_target
+from deltalens.studies.walk.settings import weights_digest
 
 _LENGTH = 1024
 _PROBE = 64  # tokens of the text that shows who reads what: every input is held for a moment
@@ -157,7 +158,7 @@ def _write(
     rows = [input_row(i, _found(streamer, i, plan, options)) for i in streamer.inputs]
     info = CovarianceInfo(
         model=target.name,
-        model_digest=target.digest(),
+        model_digest=(target.digest() if target.folder is None else weights_digest(target.folder)),
         texts=given.name,
         texts_digest=given.digest,
         kind=options.kind,

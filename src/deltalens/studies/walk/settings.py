@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,16 @@ def adapter_digest(adapter: Adapter) -> str:
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over configuration, weights and tokenizer of a model folder."""
-    files = sorted(
-        {file for name in (*_WEIGHTS, *_READING) for file in folder.glob(name) if file.is_file()}
-    )
+    return _digest_of(folder, (*_WEIGHTS, *_READING))
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over configuration and weights: what a base is to geometry."""
+    return _digest_of(folder, _WEIGHTS)
+
+
+def _digest_of(folder: Path, names: Sequence[str]) -> str:
+    files = sorted({file for name in names for file in folder.glob(name) if file.is_file()})
     return _joined({file.name: sha256_file(file) for file in files})
 
 
