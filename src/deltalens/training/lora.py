@@ -22,7 +22,8 @@ def with_adapter(model: Any, settings: TrainSettings) -> Any:
     """Wrap a model with a fresh adapter; its `lora_A` comes from `settings.init_seed` alone.
 
     PEFT draws every `lora_A` on the CPU in float32, module by module, from torch's global
-    generator: for equal shapes and targets the device and the base's type do not matter.
+    generator: for equal shapes and targets the device does not matter. Under a bfloat16 base it
+    rounds what it drew to bfloat16, and trains that in float32.
     """
     torch = require("torch", extra="models", purpose=_PURPOSE)
     peft = require("peft", extra="models", purpose=_PURPOSE)

@@ -117,7 +117,8 @@ def _warnings(
     rows: Sequence[CapabilityRow], harm: Sequence[HarmRow], found: Sequence[Evaluation]
 ) -> list[str]:
     said: list[str] = []
-    unpaired = sorted({row.task for row in rows if row.method == "unpaired"})
+    wide = (row for row in rows if row.method == "unpaired" and row.low is not None)
+    unpaired = sorted({row.task for row in wide})
     if unpaired:
         said.append(
             f"unpaired, hence wider than need be: {', '.join(map(shown, unpaired))} (no samples "
