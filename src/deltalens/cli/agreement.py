@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from deltalens.cli.screen import number, say, table
+from deltalens.cli.screen import deliver, number, say, table
+from deltalens.core.result import Result
 from deltalens.core.text import shown
 
 
@@ -51,17 +52,14 @@ def command(
         out=out,
         progress=say,
     )
-    if out is not None:
-        from deltalens.studies.agreement.output import write_agreement
-
-        write_agreement(result, out)
-    if as_json:
-        print(result.to_json())
-        return 0
-    _print(result.document)
-    if out is not None:
-        print(f"\nreport: {out / 'report.html'}")
+    deliver(result, out, write=_write, show=_print, as_json=as_json)
     return 0
+
+
+def _write(result: Result, out: Path) -> None:
+    from deltalens.studies.agreement.output import write_agreement
+
+    write_agreement(result, out)
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from deltalens.cli.screen import expand, say
+from deltalens.cli.screen import deliver, expand, say
 from deltalens.core.result import Result
 from deltalens.errors import OptionError
 
@@ -79,7 +80,7 @@ def command(
     failed: list[str] = []
     if conditions:
         result, failed = _judged(result, conditions, allow_undefined=allow_undefined)
-    _deliver(result, out, as_json=as_json)
+    deliver(result, out, write=_write, show=_print, as_json=as_json)
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0
@@ -115,16 +116,13 @@ def _judged(
     return replace(result, document=document), [sentence(finding) for finding in failed]
 
 
-def _deliver(result: Result, out: Path | None, *, as_json: bool) -> None:
-    if out is not None:
-        from deltalens.studies.compare.output import write_comparison
+def _write(result: Result, out: Path) -> None:
+    from deltalens.studies.compare.output import write_comparison
 
-        write_comparison(result, out)
-    if as_json:
-        print(result.to_json())
-        return
+    write_comparison(result, out)
+
+
+def _print(document: Mapping[str, Any]) -> None:
     from deltalens.cli.compare_text import print_comparison
 
-    print_comparison(result.document)
-    if out is not None:
-        print(f"\nreport: {out / 'report.html'}")
+    print_comparison(document)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from deltalens.core.result import Result
 from deltalens.core.text import shown
 from deltalens.io.loose import loose_files
 from deltalens.io.read import is_adapter
@@ -27,6 +29,25 @@ def step_line(done: int, total: int, loss: float) -> None:
 def warning(line: str) -> None:
     """A warning where stdout is for the answer alone."""
     print(f"warning: {shown(line)}", file=sys.stderr)
+
+
+def deliver(
+    result: Result,
+    out: Path | None,
+    *,
+    write: Callable[[Result, Path], object],
+    show: Callable[[Mapping[str, Any]], object],
+    as_json: bool,
+) -> None:
+    """Write the folder if one is asked for, then the document or the tables; the report last."""
+    if out is not None:
+        write(result, out)
+    if as_json:
+        print(result.to_json())
+        return
+    show(result.document)
+    if out is not None:
+        print(f"\nreport: {out / 'report.html'}")
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from deltalens.cli.integration import integration
-from deltalens.cli.screen import number, say, table
+from deltalens.cli.screen import deliver, number, say, table
+from deltalens.core.result import Result
 from deltalens.core.text import shown
 
 
@@ -88,17 +89,14 @@ def command(
         fresh=fresh,
         progress=say,
     )
-    if out is not None:
-        from deltalens.studies.walk.output import write_walk
-
-        write_walk(result, out)
-    if as_json:
-        print(result.to_json())
-        return 0
-    _print(result.document)
-    if out is not None:
-        print(f"\nreport: {out / 'report.html'}")
+    deliver(result, out, write=_write, show=_print, as_json=as_json)
     return 0
+
+
+def _write(result: Result, out: Path) -> None:
+    from deltalens.studies.walk.output import write_walk
+
+    write_walk(result, out)
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -12,11 +12,11 @@ from deltalens.figures.style import (
     PALETTE,
     SMALL,
     WIDTH,
-    blank,
     grid,
     house_style,
     label,
     note,
+    panels_in_rows,
     wrapped,
 )
 
@@ -81,11 +81,9 @@ def curves_figure(
         width: inches.
         height: inches of one row.
     """
-    columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = blank(width, height * rows)
-    for i, panel in enumerate(panels):
-        _panel(figure.add_subplot(rows, columns, i + 1), panel, columns)
+    figure, axes = panels_in_rows(len(panels), width, height)
+    for ax, panel in zip(axes, panels, strict=True):
+        _panel(ax, panel, min(2, len(panels)))
     note(figure, small_print, width=98)
     return figure
 

@@ -15,10 +15,10 @@ from deltalens.figures.style import (
     MUTED,
     PALETTE,
     WIDTH,
-    blank,
     grid,
     house_style,
     note,
+    panels_in_rows,
     wrapped,
 )
 
@@ -60,11 +60,9 @@ def scores_figure(
         width: inches.
         height: inches of one row.
     """
-    columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = blank(width, height * rows)
-    for i, panel in enumerate(panels):
-        _panel(figure.add_subplot(rows, columns, i + 1), panel)
+    figure, axes = panels_in_rows(len(panels), width, height)
+    for ax, panel in zip(axes, panels, strict=True):
+        _panel(ax, panel)
     note(figure, small_print)
     return figure
 

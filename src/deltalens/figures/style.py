@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -74,6 +75,14 @@ def blank(
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels_in_rows(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with axes for `n` panels, two in a row, each row `height` inches."""
+    columns = min(2, n)
+    rows = math.ceil(n / columns)
+    figure = blank(width, height * rows)
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
 
 
 def label(text: object, limit: int = 40) -> str:
