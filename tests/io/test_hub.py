@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import COMMIT, OTHER, Hub, serving
 from raw_files import CONFIG, assert_one_line, header_of, packed, pair, write
 
 import deltalens
@@ -17,6 +16,7 @@ from deltalens.errors import AdapterError, OptionError
 from deltalens.io.hub import fetch
 from deltalens.io.hub_names import HubPath, parse, wanted
 from deltalens.io.limits import Limits
+from hub_server import COMMIT, OTHER, Hub, serving
 
 WEIGHTS = packed(*header_of(pair()))
 CONFIG_BYTES = json.dumps(CONFIG).encode()

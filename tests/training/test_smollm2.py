@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deltalens.training.run import train
-from deltalens.training.settings import TrainSettings
 
 import deltalens
+from deltalens.training.run import train
+from deltalens.training.settings import TrainSettings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "smollm2"
 TARGETS = tuple(
