@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 check: setup
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
@@ -44,7 +44,7 @@ benchmark: setup
 
 format: setup
 	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --no-cache .-fix .
 
 clean:
 	rm -rf .venv build dist reproduction .pytest_cache .ruff_cache
