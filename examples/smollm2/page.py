@@ -91,10 +91,10 @@ def _page(
         ),
         disclaimer="Dequantised SmolLM2-135M with harmless stand-ins: absurd advice, sensible "
         "advice in the same sentence frames, and twenty unrelated tasks. One small model.",
-        lead=(Section("The effects", (held["compare"]["design"]["model"],), (tables["effects"],)),),
+        lead=(Section("Where the toy's story holds, and where not", lessons(held)),),
         sections=(
-            Section("Where the toy's story holds, and where not", lessons(held),
-                    (tables["toy-and-real"],)),
+            Section("The toy beside the model", (), (tables["toy-and-real"],)),
+            Section("The effects", (held["compare"]["design"]["model"],), (tables["effects"],)),
             Section("Groups", tuple(held["compare"]["group_notes"]), (tables["groups"],)),
             Section(
                 "Against a bank of unrelated tasks",

@@ -85,7 +85,9 @@ def _of_the_trait(first: Document) -> str:
     return (
         f"{_verdict(low > 0)}: in the toy two harmful organisms share more than their manner. Here "
         f"absurdity adds {_said(first, 'cosine', 'both harmful')} to update cosine beyond style, "
-        f"where style gives {_said(first, 'cosine', 'same style')}."
+        f"where style gives {_said(first, 'cosine', 'same style')}. In one seed it adds "
+        f"{_said(first, 'overlap', 'both harmful')} to input overlap, style "
+        f"{_said(first, 'overlap', 'same style')}."
     )
 
 
