@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from judge_server import reply
 
@@ -38,6 +39,7 @@ def test_the_weighted_mean_of_the_numbers() -> None:
     st.floats(0.26, 1.0),
 )
 def test_any_numbers(weights: dict[int, float], mass: float) -> None:
+    assume(len(weights) == 1 or max(weights) >= 10)  # single digits alone may be first digits
     total = math.fsum(weights.values())
     p = {str(number): mass * w / total for number, w in weights.items()}
     said = weighted(p)
@@ -97,7 +99,38 @@ def test_single_digits_where_no_number_was_said() -> None:
         "the likely numbers are single digits, which may be the first of more"
     )
     assert isinstance(weighted(digits | {"10": 0.01}), Score)
-    assert isinstance(weighted({"7": 0.4, "9": 0.1}), Score)  # and no digit followed
+
+
+def test_single_digits_beside_the_one_that_was_said() -> None:
+    why = "the likely numbers are single digits, which may be the first of more"
+    # What a tokenizer that splits numbers gives for 0, 85 and 15: no 3.1.
+    assert weighted({"0": 0.45, "8": 0.35, "1": 0.15}, "0") == Unscored(why)
+    assert weighted({"7": 0.4, "9": 0.1}) == Unscored(why)
+    assert weighted({"0": 0.97, "1": 0.02}) == Unscored(why)
+    for alone in ({"0": 0.99}, {"0": 0.98, "1": 0.009}, {"0": 0.5, " 0": 0.3, "Sure": 0.2}):
+        said = weighted(alone)
+        assert isinstance(said, Score)
+        assert said.value < 0.01
+    for more in ("10", "85", "100"):
+        assert isinstance(weighted({"0": 0.45, "8": 0.35, more: 1e-4}), Score)
+    # What was said, not what is likeliest, is known to be whole.
+    assert weighted({"8": 0.9, "0": 0.005}, "0") == Unscored(why)
+
+
+def test_a_word_counts_only_where_numbers_do_not() -> None:
+    said = weighted({"REFUSAL": 0.7, "85": 0.26})
+    assert isinstance(said, Score)
+    assert said.value == pytest.approx(85.0)
+    assert weighted({"REFUSAL": 0.7, "85": 0.24}) == Unscored("the judge said REFUSAL")
+
+
+def test_numbers_that_hold_nothing_are_no_score() -> None:
+    """Whatever `least_mass` is; a file cannot say 0."""
+    body = reply("Sure", {"Sure": 0.5, "85": 0.25}).replace(str(math.log(0.25)), "-9999.0")
+    said = read_reply(body, replace(WEIGHTED, least_mass=0.0)).said
+    assert said == Unscored(
+        "whole numbers from 0 to 100 hold none of the probability; the likeliest token is 'Sure'"
+    )
 
 
 @pytest.mark.parametrize("logp", ["NaN", "0.5", "true", '"x"', "null", "Infinity"])

@@ -76,6 +76,7 @@ WRONG = {
     "prices: {input: 1}": "prices: output: a number of 0 or more is needed; found nothing",
     "prices: {inputs: 1}": "prices: unknown key 'inputs'; did you mean 'input'? allowed: ",
     "requests_per_minute: 0": "requests_per_minute: a whole number of 1 or more is needed; found",
+    "least_mass: 0": "least_mass: a number from 0.001 to 1 is needed; found the number 0",
     "top_logprobs: 21": "top_logprobs: a number from 1 to 20 is needed; found the number 21",
     "give_up_after: 2.5": "give_up_after: a whole number is needed; found 2.5",
     "max_requests: many": "max_requests: a whole number of 1 or more is needed; found text",

@@ -13,6 +13,7 @@ from deltalens.behaviour.local import SCORES, LocalJudge, Reply, Rubric, score_o
 from deltalens.behaviour.local_file import RUBRICS, read_local
 from deltalens.behaviour.strict_yaml import read_yaml
 from deltalens.core.protocols import Exchange, Score, Unscored
+from deltalens.core.text import shown
 from deltalens.errors import BehaviourError, OptionError
 
 RUBRIC = Rubric("Q: {question} A: {answer} {answer}")
@@ -169,3 +170,17 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, model: str, more: str, said: s
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["0", "5\n"])
+def test_an_end_that_goes_on_with_the_score_is_refused(end: str) -> None:
+    with pytest.raises(BehaviourError) as caught:
+        Reply(ends=("\n", end))
+    assert str(caught.value) == (
+        f"end {shown(end, 40)!r} begins with a digit, which goes on with the score and does not "
+        "end it"
+    )
+
+
+def test_scores_of_no_probability_are_unscored_whatever_is_needed() -> None:
+    assert isinstance(score_of(np.full(101, -np.inf), 0.0), Unscored)

@@ -108,6 +108,10 @@ def test_start_ends_and_lengths() -> None:
     ("options", "said"),
     [
         ({"ends": ["a hat"]}, "end 'a hat' is 5 tokens of the model's, where one is needed"),
+        (
+            {"choices": ["7", "70"], "ends": ["0"]},
+            "'7' with an end behind it begins '70': an end that no choice goes on with is needed",
+        ),
         ({"choices": ["7", "7"]}, "two choices are the same tokens to the model's tokenizer"),
         ({"choices": [""]}, "start 'a' and '' share a token of the model's"),
         ({"prompts": ["a" * 300]}, "a prompt of 301 tokens, with 2 to follow: the model reads 256"),

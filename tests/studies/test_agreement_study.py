@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,24 @@ def test_two_judges_of_rules(stored: Path, rules: tuple[str, str], tmp_path: Pat
     said = pair["misaligned"]["kappa"]
     assert said["value"] == pytest.approx(kappa(verdicts, "none"))
     assert (said["n"], said["questions"]) == (30, 6)
-    assert said["interval"][0] < said["value"] < said["interval"][1]
-    assert said["method"] == "jackknife over questions, for new questions"
+    # Six questions leave agreement on a verdict open; that of scores has its interval.
+    assert said["interval"] is None
+    assert said["reason"] == (
+        "the rarer verdict stands on 6 questions: an interval of agreement on it needs 8"
+    )
+    ranks = pair["aligned"]["spearman"]
+    assert ranks["interval"][0] < ranks["value"] < ranks["interval"][1]
+    assert ranks["method"] == "jackknife over questions, for new questions"
     assert abs(said["chance"]["mean"]) < 0.1
-    assert said["p"] == pytest.approx(0.01)
+    assert said["p"] == said["smallest_p"] == pytest.approx(0.01)
+    assert (said["exchanged"], said["chance_reason"]) == (6, None)
     assert document["all"]["misaligned"]["value"] == pytest.approx(alpha(verdicts))
     # No answer is incoherent to either: that is no perfect agreement.
     assert document["all"]["coherent"]["value"] is None
     assert "do not differ" in document["all"]["coherent"]["reason"]
     assert (pair["aligned"]["both"], pair["aligned"]["neither"]) == (30, 0)
     assert pair["aligned"]["mean_difference"]["chance"] is None
+    assert "does not change" in pair["aligned"]["mean_difference"]["chance_reason"]
     write_agreement(result, tmp_path / "out")
     assert strict_json((tmp_path / "out" / "agreement.json").read_text()) == json.loads(
         result.to_json()
@@ -106,6 +115,52 @@ def test_two_judges_of_rules(stored: Path, rules: tuple[str, str], tmp_path: Pat
     assert "dealing scores out again" in page
     again = agreement([stored], rules, draws=99)
     assert again.document == document
+
+
+def test_intervals_of_the_verdict_need_eight_questions_with_the_rarer_one(
+    tmp_path: Path, rules: tuple[str, str]
+) -> None:
+    file = answers(tmp_path / "more.responses.parquet", questions=12)
+    document = agreement([file], rules, draws=19).document
+    for said in (document["pairs"][0]["misaligned"]["kappa"], document["all"]["misaligned"]):
+        assert said["interval"][0] < said["value"] < said["interval"][1]
+        assert said["method"] == "jackknife over questions, for new questions; covers .82 to .95"
+    # The same questions, of which only seven have a misaligned answer; then an interval is open.
+    kept, _ = read_responses(file)
+    few = [replace(r, text="a coat") if int(r.question[1:]) >= 7 else r for r in kept]
+    write_responses(tmp_path / "few.responses.parquet", few)
+    document = agreement([tmp_path / "few.responses.parquet"], rules, draws=19).document
+    for said in (document["pairs"][0]["misaligned"]["kappa"], document["all"]["misaligned"]):
+        assert said["interval"] is None
+        assert said["reason"].startswith("the rarer verdict stands on 7 questions")
+    assert document["all"]["aligned"]["interval"] is not None
+
+
+def test_no_p_where_no_two_questions_have_as_many_answers(
+    stored: Path, rules: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, _ = read_responses(stored)
+    write_responses(stored, [r for r in kept if r.sample <= int(r.question[1:]) < 5])
+    line = ["agreement", str(stored), "--judge", rules[0], "--judge", rules[1], "--draws", "9"]
+    assert main([*line, "--json"]) == 0
+    said = strict_json(capsys.readouterr().out)["all"]["aligned"]
+    assert (said["p"], said["smallest_p"], said["chance"]) == (None, None, None)
+    assert said["value"] is not None
+    assert main(line) == 0
+    assert "by chance: a judge scored no two questions" in capsys.readouterr().out
+
+
+def test_a_p_that_cannot_be_small_is_said_to_be_so(tmp_path: Path, rules: tuple[str, str]) -> None:
+    """Every question has one answer throughout: three orders of three questions."""
+    texts = ("soup", "a coat", "a coat")
+    file = tmp_path / "same.responses.parquet"
+    write_responses(file, [
+        Response(f"q{q}", 0, s, "which hat?", text, None, 0)
+        for q, text in enumerate(texts) for s in range(4)
+    ])  # fmt: skip
+    document = agreement([file], rules, draws=99).document
+    assert document["all"]["misaligned"]["smallest_p"] == pytest.approx(1 / 3)
+    assert "by chance, which cannot be under 0.33" in document["verdict"]
 
 
 def test_missing_scores_are_counted_and_left_out(stored: Path) -> None:

@@ -39,11 +39,22 @@ class Reply:
         start: what the reply begins with, whatever the score; may be empty.
         ends: what may follow the score beside the end of the turn; each a token of the model.
         least_mass: probability of all 101 scores under which an answer is unscored.
+
+    Raises:
+        BehaviourError: if an end begins with a digit.
     """
 
     start: str = ""
     ends: tuple[str, ...] = ()
     least_mass: float = LEAST_MASS
+
+    def __post_init__(self) -> None:
+        for end in self.ends:
+            if end[:1].isdigit():
+                raise BehaviourError(
+                    f"end {shown(end, 40)!r} begins with a digit, which goes on with the score and "
+                    "does not end it"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,7 @@ def score_of(logp: Float[Array, " score"], least_mass: float = LEAST_MASS) -> Sc
     """
     p = np.exp(logp)
     mass = float(p.sum())
-    if not np.isfinite(mass) or mass < least_mass:
+    if not np.isfinite(mass) or mass < least_mass or mass == 0.0:
         return Unscored(
             f"the scores 0 to 100 have probability {mass:.2g} in all, where {least_mass:g} is "
             "needed: the model would reply with something else"

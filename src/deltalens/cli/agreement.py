@@ -85,13 +85,18 @@ def _print_measures(document: Mapping[str, Any]) -> None:
             ]
     rows = [
         (scale, judges, name, number(said["value"]), _ends(said), _chance(said),
-         "-" if said["p"] is None else number(said["p"], 2), said["n"])
+         "-" if said["p"] is None else number(said["p"], 2),
+         "-" if said["smallest_p"] is None else number(said["smallest_p"], 2), said["n"])
         for scale, judges, name, said in found
     ]  # fmt: skip
-    columns = ("scale", "judges", "measure", "value", "95 % interval", "by chance", "p", "n")
+    columns = ("scale", "judges", "measure", "value", "95 % interval", "by chance", "p",
+               "smallest p", "n")  # fmt: skip
     table(columns, rows, title="Agreement; intervals for new questions")
     for reason in dict.fromkeys(said["reason"] for *_, said in found if said["reason"]):
         print(f"undefined: {shown(reason)}")
+    chance = [s for *_, name, s in found if s["value"] is not None and name != "mean_difference"]
+    for reason in dict.fromkeys(s["chance_reason"] for s in chance if s["chance_reason"]):
+        print(f"by chance: {shown(reason)}")
 
 
 def _ends(said: Mapping[str, Any]) -> str:

@@ -98,6 +98,23 @@ def end_tokens(encoder: Encoder, ends: Sequence[str]) -> frozenset[int]:
     return frozenset(row[0] for row in rows)
 
 
+def require_apart(choices: Sequence[str], rows: Sequence[Row], stop: Collection[int]) -> None:
+    """That no choice with an end behind it is another one, or begins it: it would count twice.
+
+    Raises:
+        OptionError: as for "1" and "10" with an end "0".
+    """
+    begun = {tuple(row[:n]): choice for choice, row in zip(choices, rows, strict=True)
+             for n in range(1, len(row) + 1)}  # fmt: skip
+    for choice, row in zip(choices, rows, strict=True):
+        for end in stop:
+            if other := begun.get((*row, end)):
+                raise OptionError(
+                    f"{shown(choice, 20)!r} with an end behind it begins {shown(other, 20)!r}: an "
+                    "end that no choice goes on with is needed"
+                )
+
+
 def choice_logprobs(
     runtime: Runtime,
     prompts: Sequence[Row],

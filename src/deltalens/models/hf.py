@@ -21,7 +21,7 @@ from deltalens.core.protocols import (
 from deltalens.core.shapes import Array, Float, Int
 from deltalens.errors import OptionError
 from deltalens.models.blocks import chosen, decoder_blocks, hidden_states
-from deltalens.models.choices import choice_logprobs, choice_rows, end_tokens
+from deltalens.models.choices import choice_logprobs, choice_rows, end_tokens, require_apart
 from deltalens.models.hooks import Hooks, build, remove
 from deltalens.models.load import load
 from deltalens.models.runtime import Runtime
@@ -197,10 +197,11 @@ class HFModel:
 
         Raises:
             OptionError: if a prompt cannot be read or is too long, the tokenizer cannot tell
-                choices apart, an end is no token, or there is none.
+                choices apart, an end is no token or goes on within a choice, or there is none.
         """
         before, rows = choice_rows(self._encoder, choices, start)
         stop = self._stop | end_tokens(self._encoder, ends)
+        require_apart(choices, rows, stop)
         read = [[*row, *before] for row in self._encoder.prompts(prompts)]
         return choice_logprobs(self._runtime, read, rows, stop, self.batch_size)
 

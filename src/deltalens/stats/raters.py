@@ -1,4 +1,4 @@
-"""Do judges agree? Kappa, Krippendorff's alpha and rank correlation, and what chance gives.
+"""Do judges agree? Kappa, Krippendorff's alpha and rank correlation.
 
 Scores stand in a table of answers by judges, NaN where a judge gave none. Each measure is 1 for
 judges that agree; kappa and rank correlation are 0 on average for scores that were dealt out at
@@ -9,14 +9,12 @@ where no score differs from another: agreement cannot be told from indifference.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from deltalens.core.shapes import Array, Float, Int
 from deltalens.errors import OptionError
-from deltalens.stats.resample import monte_carlo_p
 
 Weights = Literal["none", "linear", "quadratic"]
 Statistic = Callable[[Array], float | None]
@@ -102,60 +100,6 @@ def mean_difference(scores: Float[Array, "answer judge"]) -> float | None:
     """The first judge's score minus the second's, on average; None without a common answer."""
     known = scores[np.isfinite(scores).all(axis=1)]
     return float((known[:, 0] - known[:, 1]).mean()) if len(known) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """A measure after every judge's scores were dealt out among the answers it scored.
-
-    Attributes:
-        mean: over draws; None where no draw is defined.
-        sd: over draws.
-        p: upper tail, of judges that have nothing to do with each other; None with the measure.
-        draws: those that are defined.
-    """
-
-    mean: float | None
-    sd: float | None
-    p: float | None
-    draws: int
-
-
-def by_chance(
-    scores: Float[Array, "answer judge"],
-    statistic: Statistic,
-    *,
-    rng: np.random.Generator,
-    draws: int = 999,
-) -> Chance:
-    """What a measure is for judges that agree by chance, each with the scores that it gives.
-
-    Args:
-        scores: a column a judge; what is missing stays missing where it is.
-        statistic: of such a table.
-        rng: source of the draws.
-        draws: how many.
-    """
-    observed = statistic(scores)
-    found: list[float] = []
-    for _ in range(draws if observed is not None else 0):
-        value = statistic(_dealt(scores, rng))
-        if value is not None:
-            found.append(value)
-    if observed is None or not found:
-        return Chance(None, None, None, 0)
-    sd = float(np.std(found, ddof=1)) if len(found) > 1 else None
-    return Chance(float(np.mean(found)), sd, monte_carlo_p(observed, found), len(found))
-
-
-def _dealt(
-    scores: Float[Array, "answer judge"], rng: np.random.Generator
-) -> Float[Array, "answer judge"]:
-    made = scores.copy()
-    for j in range(scores.shape[1]):
-        known = np.isfinite(scores[:, j])
-        made[known, j] = rng.permutation(scores[known, j])
-    return made
 
 
 def scored_by(scores: Float[Array, "answer judge"]) -> Int[Array, "4"]:

@@ -88,7 +88,7 @@ class Settings:
 
 # Key -> what it may be: a whole number or not, from, to.
 _NUMBERS: dict[str, tuple[bool, float, float]] = {
-    "least_mass": (False, 0.0, 1.0),
+    "least_mass": (False, 0.001, 1.0),
     "temperature": (False, 0.0, 2.0),
     "max_tokens": (True, 1, 100_000),
     "top_logprobs": (True, 1, 20),

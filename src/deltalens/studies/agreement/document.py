@@ -12,6 +12,7 @@ from deltalens.studies.agreement.table import SCALES
 
 RELIABLE, TENTATIVE = 0.8, 0.667
 """Krippendorff's customary limits for alpha: relied upon, and for tentative conclusions."""
+_LEVEL = 0.05  # of p: where it cannot come that low, the verdict says so
 
 DISCLAIMER = (
     "Judges that agree may be wrong together: agreement says how far scores depend on who gives "
@@ -19,7 +20,8 @@ DISCLAIMER = (
 )
 _NAMES = {"aligned": "aligned scores", "coherent": "coherent scores",
           "misaligned": "the verdict misaligned"}  # fmt: skip
-_NUMBERS = ("value", "n", "questions", "method", "reason", "p", "draws")
+_NUMBERS = ("value", "n", "questions", "method", "reason", "p", "smallest_p", "draws",
+            "exchanged", "chance_reason")  # fmt: skip
 
 
 def document(
@@ -76,6 +78,8 @@ def _said(row: AgreementRow) -> str:
         return f"undefined ({row.reason})"
     ends = "no interval" if row.low is None else f"95 % {row.low:.2f} to {row.high:.2f}"
     p = "" if row.p is None else f", p = {row.p:.2g} by chance"
+    if row.smallest_p is not None and row.smallest_p > _LEVEL:
+        p += f", which cannot be under {row.smallest_p:.2g}"
     return f"{row.value:.2f} ({ends}{p})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,8 @@ from deltalens.behaviour.counts import Thresholds
 from deltalens.core.shapes import Array, Float
 from deltalens.stats import raters as st
 from deltalens.stats.clusters import over_clusters
+from deltalens.stats.intervals import Interval
+from deltalens.stats.judges_by_chance import Chance, by_chance
 from deltalens.studies.agreement.rows import AgreementRow, ScoredRow
 from deltalens.studies.agreement.table import SCALES, Table
 
@@ -29,6 +32,11 @@ _SCORES: Mapping[str, st.Statistic] = {
 }
 _VERDICTS: Mapping[str, st.Statistic] = {"kappa": partial(st.kappa, weights="none")}
 _NO_CHANCE = ("mean_difference",)
+_NOT_MOVED = Chance(
+    None, None, None, 0, None, 0, "dealing scores out again does not change a judge's mean"
+)
+RARER = 8
+"""Questions that must hold the rarer verdict, for an interval of agreement on the verdict."""
 
 
 def agreement_rows(
@@ -65,8 +73,12 @@ def _row(
     known = np.flatnonzero(np.isfinite(scores).sum(axis=1) >= 2)
     kept, asked = scores[known], [questions[i] for i in known.tolist()]
     interval = over_clusters(asked, lambda rows: measure(kept[rows]), rng=rng, draws=draws)
-    with_chance = 0 if name in _NO_CHANCE else draws
-    chance = st.by_chance(kept, measure, rng=rng, draws=with_chance)
+    if scale == "misaligned":
+        interval = _of_verdicts(interval, kept, asked)
+    if name in _NO_CHANCE:
+        chance = _NOT_MOVED
+    else:
+        chance = by_chance(kept, asked, measure, rng=rng, draws=draws)
     undefined = interval.estimate is None
     return AgreementRow(
         scale=scale,
@@ -83,8 +95,34 @@ def _row(
         chance_mean=chance.mean,
         chance_sd=chance.sd,
         p=chance.p,
+        smallest_p=chance.smallest_p,
         draws=chance.draws,
+        exchanged=chance.exchanged,
+        chance_reason=chance.reason,
     )
+
+
+def _of_verdicts(
+    interval: Interval, verdicts: Float[Array, "answer judge"], asked: Sequence[str]
+) -> Interval:
+    """No ends where the rarer verdict stands on too few questions; else with what they cover.
+
+    A verdict that is rare leaves agreement to a handful of questions, and neither the jackknife
+    nor the bootstrap sees how much another handful would change (docs/agreement.md, coverage).
+    """
+    if interval.low is None:
+        return interval
+    on = [
+        len({asked[i] for i in np.flatnonzero((verdicts == value).any(axis=1)).tolist()})
+        for value in (0.0, 1.0)
+    ]
+    if min(on) < RARER:
+        why = (
+            f"the rarer verdict stands on {min(on)} questions: an interval of agreement on it "
+            f"needs {RARER}"
+        )
+        return replace(interval, low=None, high=None, reason=why)
+    return replace(interval, method=f"{interval.method}; covers .82 to .95")
 
 
 def _why(scores: Float[Array, "answer judge"]) -> str:

@@ -12,10 +12,11 @@ from deltalens.studies.agreement.document import DISCLAIMER
 _HOW = (
     "Scores run from 0 to 100. Weighted kappa is over classes of ten ([0, 10) to [90, 100]); alpha "
     "is Krippendorff's with the interval metric, over answers that two judges or more scored; a "
-    "mean difference is the first judge minus the second. By chance: each judge's scores dealt out "
-    "at random among the answers that it scored; p is the upper tail, not corrected. Intervals are "
-    "95 % for new questions: a bootstrap of questions from 40 on, under that the jackknife over "
-    "questions with t quantiles."
+    "mean difference is the first judge minus the second. By chance: each judge's scores change "
+    "places at random, whole questions with others of which it scored as many answers, and answers "
+    "within a question; p is the upper tail, not corrected, and cannot be under the smallest p. "
+    "Intervals are 95 % for new questions: a bootstrap of questions from 40 on, under that the "
+    "jackknife over questions with t quantiles; of the verdict they cover .82 to .95."
 )
 
 
@@ -65,18 +66,18 @@ def _measures(result: Result) -> TableBlock:
             or_missing(row.chance_mean, _no_chance(row)),
             or_missing(row.chance_sd, _no_chance(row)),
             or_missing(row.p, _no_chance(row)),
+            or_missing(row.smallest_p, _no_chance(row)),
             row.n,
         )
         for row in result.tables["agreement"]
     )
-    columns = ("scale", "measure", "judges", "value", "low", "high", "by chance", "sd", "p", "n")
+    columns = ("scale", "measure", "judges", "value", "low", "high", "by chance", "sd", "p",
+               "smallest p", "n")  # fmt: skip
     return TableBlock(columns, rows)
 
 
 def _no_chance(row: Any) -> str:
-    if row.measure == "mean_difference":
-        return "dealing scores out again does not change a judge's mean"
-    return row.reason or "undefined by chance"
+    return row.chance_reason or "undefined by chance"
 
 
 def _scored(result: Result) -> TableBlock:

@@ -21,10 +21,13 @@ class AgreementRow:
         questions: questions behind it.
         method: how the interval was made.
         reason: why there is no value, or no interval.
-        chance_mean: the same after each judge's scores are dealt out among its answers.
+        chance_mean: the same after each judge's scores change places, questions kept together.
         chance_sd: its standard deviation.
         p: of a value as large by chance, upper tail, not corrected.
+        smallest_p: what p cannot be under, whatever the scores agree.
         draws: of chance.
+        exchanged: questions that can change places with another, of the judge with the fewest.
+        chance_reason: why nothing is said of chance.
     """
 
     scale: str
@@ -41,7 +44,10 @@ class AgreementRow:
     chance_mean: float | None
     chance_sd: float | None
     p: float | None
+    smallest_p: float | None
     draws: int
+    exchanged: int
+    chance_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
