@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +292,15 @@ def test_a_wrong_point(tmp_path: Path, field: str, value: Any, said: str) -> Non
     path.write_text(json.dumps(held))
     with pytest.raises(OptionError, match=said):
         read_manifest(path)
+
+
+def test_a_base_that_is_a_folders_name_is_warned_of(tmp_path: Path) -> None:
+    a = in_memory("a", made(0, 1))
+    named = replace(a, base_model="my-base")
+    said = "the adapters call their base 'my-base', which is no folder here: the commands load"
+    warned = export_served(named, server="vllm", out=tmp_path / "o").document["warnings"]
+    assert [line for line in warned if line.startswith(said)]
+    for model, given in (("owner/base", None), ("my-base", "my-base")):
+        made_of = replace(a, base_model=model)
+        quiet = export_served(made_of, server="vllm", out=tmp_path / "q", base_name=given)
+        assert not [line for line in quiet.document["warnings"] if "call their base" in line]

@@ -12,7 +12,14 @@ from raw_files import assert_one_line
 
 from deltalens.core.result import Result
 from deltalens.errors import OutputError
-from deltalens.io.results import prepare_folder, require_writable, write_document, write_tables
+from deltalens.io.results import (
+    REPORTS,
+    prepare_folder,
+    require_own,
+    require_writable,
+    write_document,
+    write_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -58,3 +65,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     for place in (file, file / "below"):
         with pytest.raises(OutputError, match=r"file.*: cannot be written to: .*file is no folder"):
             require_writable(place)
+
+
+@pytest.mark.parametrize("verb", list(REPORTS))
+def test_a_folder_keeps_the_report_of_its_verb(tmp_path: Path, verb: str) -> None:
+    document = tmp_path / REPORTS[verb]
+    document.parent.mkdir(exist_ok=True)
+    document.write_text("{}")
+    require_own(tmp_path, verb)
+    other = next(name for name in REPORTS if name != verb)
+    with pytest.raises(
+        OutputError, match=rf"holds the report of deltalens {verb} \({REPORTS[verb]}"
+    ):
+        require_own(tmp_path, other)

@@ -39,9 +39,10 @@ def command(
     from deltalens.studies.agreement.study import agreement
 
     if out is not None:
-        from deltalens.io.results import prepare_folder
+        from deltalens.io.results import prepare_folder, require_own
 
         prepare_folder(out)
+        require_own(out, "agreement")
     result = agreement(
         responses,
         judge,

@@ -32,9 +32,10 @@ def command(
     from deltalens.studies.audit.study import run_audit
 
     if out is not None:
-        from deltalens.io.results import require_writable
+        from deltalens.io.results import require_own, require_writable
 
         require_writable(out)
+        require_own(out, "audit-paper")
     audit = run_audit(seed=seed, draws=draws, adapters=adapters, progress=say)
     if out is not None:
         from deltalens.studies.audit.output import write_audit

@@ -60,9 +60,10 @@ def command(
     groups, banked = _expanded(group, bank)
     conditions = _conditions(fail_if, list(groups))
     if out is not None:
-        from deltalens.io.results import require_writable
+        from deltalens.io.results import require_own, require_writable
 
         require_writable(out)
+        require_own(out, "compare")
     result = compare(
         expand(paths or []),
         base=base,

@@ -13,8 +13,10 @@ def command(
     out: Path = typer.Option(Path("reproduction"), help="Folder for everything that is made."),
 ) -> int:
     """Train the organisms, compare them, and write a report with claims and verdicts."""
+    from deltalens.io.results import require_own
     from deltalens.studies.paper.study import reproduce
 
+    require_own(out, "reproduce")
     result = reproduce(out, seed=seed, fresh=fresh, say=_say)
     for claim in result.tables["claims"]:
         print(f"{claim.verdict:>30}  {claim.text}")

@@ -67,6 +67,10 @@ def command(
     from deltalens.behaviour.counts import Thresholds
     from deltalens.studies.walk.study import walk
 
+    if out is not None:
+        from deltalens.io.results import require_own
+
+        require_own(out, "walk")
     target = model
     if model.startswith(("http://", "https://")) or served is not None or concurrency is not None:
         target = integration("served.opened").model_of(model, served, concurrency)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from deltalens.core.files import write_whole
@@ -33,6 +34,32 @@ def write_document(document: Mapping[str, Any], path: Path) -> None:
     """One JSON document without NaN or Infinity."""
     text = json.dumps(finite(document), indent=1, allow_nan=False, ensure_ascii=True)
     write_whole(path, text.encode() + b"\n")
+
+
+REPORTS: Mapping[str, str] = MappingProxyType(
+    {
+        "walk": "walk.json",
+        "agreement": "agreement.json",
+        "compare": "results/compare.json",
+        "audit-paper": "audit.json",
+        "reproduce": "summary.json",
+    }
+)
+"""Verb -> the document beside the report that it writes."""
+
+
+def require_own(out: Path, verb: str) -> None:
+    """Refuse a folder that holds the report of another verb, which this one would replace.
+
+    Raises:
+        OutputError: naming the folder and whose report it holds.
+    """
+    for other, document in REPORTS.items():
+        if other != verb and (out / document).is_file():
+            raise OutputError(
+                f"{shown(out)}: holds the report of deltalens {other} ({document}); give another "
+                "--out"
+            )
 
 
 def prepare_folder(out: Path) -> None:

@@ -99,7 +99,8 @@ def export_served(
         more["serve"] = _said(made, out)
     if evaluations is not None:
         more["lm_eval"] = _said_of_lm_eval(evaluations, out)
-    return replace(result, document={**result.document, **more})
+    warnings = [*result.document["warnings"], *_unfound(base_name, called)]
+    return replace(result, document={**result.document, **more, "warnings": warnings})
 
 
 def _evaluations(base: str, positions: Sequence[float], tasks: Sequence[str]) -> list[list[str]]:
@@ -125,6 +126,16 @@ def _base(given: str | None, ends: Sequence[Adapter]) -> str:
             "or a folder"
         )
     return str(Path(named).resolve()) if Path(named).is_dir() else named
+
+
+def _unfound(given: str | None, called: str) -> list[str]:
+    """A base that was trained from a folder is called by that folder's name alone."""
+    if given is not None or "/" in called:
+        return []
+    return [
+        f"the adapters call their base {shown(called, 80)!r}, which is no folder here: the "
+        "commands load the hub's model of that name; where it is a folder, give it as --base-name"
+    ]
 
 
 def _point(t: float, folder: Path, rank: int) -> ServedPoint:
