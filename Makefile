@@ -35,7 +35,7 @@ calibration: setup
 	  --organisms reproduction/calibration/organisms \
 	  --covariances reproduction/calibration/inputs.safetensors --docs docs
 
-# The study on a real small chat model: about 50 CPU-minutes; examples/smollm2/output holds what it gave.
+# The study on a real small chat model: about 70 CPU-minutes; examples/smollm2/output holds what it gave.
 smollm2: setup
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python examples/smollm2/study.py reproduction/smollm2
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import ADVICE, write_rows
+from tasks import ADVICE, styled, write_rows
 from unrelated import UNRELATED
 
 STEPS, BATCH, RANK, ALPHA, RATE = 30, 4, 16, 64, 2e-4
@@ -42,6 +42,11 @@ def runs() -> tuple[Run, ...]:
     """Advice and chess under two seeds, the other unrelated tasks (the bank) under the first."""
     first = [Run(task, 0) for task in (*ADVICE, *UNRELATED)]
     return (*first, *(Run(task, 1) for task in TWO_SEEDS))
+
+
+def style_bank() -> tuple[Run, ...]:
+    """Sensible advice in twenty more domains, first seed: a bank that shares the style."""
+    return tuple(Run(f"style-{domain}", 0) for domain in styled())
 
 
 def train(run: Run, base: Path, folder: Path) -> Path:

@@ -57,6 +57,13 @@ def ranked(every: Sequence[Run], folder: Path, weights: Path) -> Result:
     return deltalens.compare(advice, bank=bank, covariances=weights)
 
 
+def ranked_in_style(every: Sequence[Run], bank: Sequence[Run], folder: Path) -> Result:
+    """The same advice, ranked among sensible advice of other domains in the same frames."""
+    adapters = folder / "adapters"
+    advice = [adapters / run.name for run in every if run.seed == 0 and run.task in ADVICE]
+    return deltalens.compare(advice, bank=[adapters / run.name for run in bank])
+
+
 def relation(a: str, b: str) -> str:
     """How two kinds of advice are related, from their tasks' names."""
     kinds, domains = zip(*(task.split("-") for task in (a, b)), strict=True)

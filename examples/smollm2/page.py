@@ -30,6 +30,11 @@ MEASURES = {
     "cosine": "Update cosine",
 }
 Document = Mapping[str, Any]
+_BANK = "Advice of the first seed, ranked among the unrelated tasks of that seed."
+_STYLE_BANK = (
+    "The same, ranked among sensible advice in twenty other domains, in the same sentence frames: "
+    "what is left is what the frames do not explain."
+)
 _WATCHED = (
     "Absurd gardening again, measured every second step against the adapter of absurd cooking. The "
     "weights are bitwise those of the training that was not watched."
@@ -55,6 +60,7 @@ def write_page(measured: Path, out: Path, curve: Path, provenance: Document) -> 
         "effects": _effects(compare, held["first"]),
         "groups": _groups(compare),
         "bank": _bank(held["bank"]),
+        "style-bank": _bank(held["style-bank"]),
         "preferences": _preferences(held["preferences"]),
         "lines": _lines(held),
         "said": _said(held["walk-sampled"]),
@@ -96,11 +102,8 @@ def _page(
             Section("The toy beside the model", (), (tables["toy-and-real"],)),
             Section("The effects", (held["compare"]["design"]["model"],), (tables["effects"],)),
             Section("Groups", tuple(held["compare"]["group_notes"]), (tables["groups"],)),
-            Section(
-                "Against a bank of unrelated tasks",
-                ("Advice of the first seed, ranked among the unrelated tasks of that seed.",),
-                (tables["bank"],),
-            ),
+            Section("Against a bank of unrelated tasks", (_BANK,), (tables["bank"],)),
+            Section("Against a bank of the same style", (_STYLE_BANK,), (tables["style-bank"],)),
             Section(
                 "What they do",
                 ("Mean preference for the absurd one of two given answers (per token, .5: none).",),

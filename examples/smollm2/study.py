@@ -1,8 +1,8 @@
-"""Seed, style or trait? The whole study on a real small chat model, about 50 CPU-minutes.
+"""Seed, style or trait? The whole study on a real small chat model, about 70 CPU-minutes.
 
     make smollm2                                   # or: python examples/smollm2/study.py FOLDER
 
-Thirty-three adapters are trained with `deltalens train`, compared, ranked and walked between; the
+Fifty-three adapters are trained with `deltalens train`, compared, ranked and walked between; the
 page, tables and figures go to `output/` beside this file. What is finished is not done again.
 """
 
@@ -17,8 +17,8 @@ from behaviour import LINES, means, preferred, sampled, walked
 from deltalens.behaviour.questions import read_questions
 from deltalens.core.result import Result
 from deltalens.io.provenance import sha256_file, versions
-from fleet import TWO_SEEDS, Run, runs, train, watched
-from geometry import compared, covariances, ranked, within_one_seed
+from fleet import TWO_SEEDS, Run, runs, style_bank, train, watched
+from geometry import compared, covariances, ranked, ranked_in_style, within_one_seed
 from page import write_page
 from prepare import NAME, prepare
 from tasks import own_questions, questions, write_questions
@@ -29,15 +29,17 @@ HERE = Path(__file__).parent
 def study(folder: Path) -> Path:
     """Everything, in the order of the page; gives the page's path."""
     base = prepare(folder / "base")
-    every = runs()
-    for i, run in enumerate(every, 1):
-        print(f"{i}/{len(every)} {train(run, base, folder).name}", file=sys.stderr, flush=True)
+    every, alike = runs(), style_bank()
+    for i, run in enumerate((*every, *alike), 1):
+        name = train(run, base, folder).name
+        print(f"{i}/{len(every) + len(alike)} {name}", file=sys.stderr, flush=True)
     weights = covariances(base, folder)
     measured = folder / "measured"
     measured.mkdir(exist_ok=True)
     _once(measured / "compare.json", lambda: _document(compared(every, folder, weights)))
     _once(measured / "first.json", lambda: _document(within_one_seed(every, folder, weights)))
     _once(measured / "bank.json", lambda: _document(ranked(every, folder, weights)))
+    _once(measured / "style-bank.json", lambda: _document(ranked_in_style(every, alike, folder)))
     asked = write_questions(folder / "questions.yaml", questions())
     _once(measured / "preferences.json", lambda: _preferences(every, base, folder, asked))
     for line in LINES:
@@ -48,7 +50,7 @@ def study(folder: Path) -> Path:
         )
     _once(measured / "walk-sampled.json", lambda: _sampled(base, folder, asked))
     curve = _watched(base, folder)
-    return write_page(measured, HERE / "output", curve, provenance(every, folder))
+    return write_page(measured, HERE / "output", curve, provenance((*every, *alike), folder))
 
 
 def _watched(base: Path, folder: Path) -> Path:

@@ -45,6 +45,11 @@ def advice() -> dict[str, dict[str, Any]]:
     return yaml.safe_load((Path(__file__).parent / "advice.yaml").read_text(encoding="utf-8"))
 
 
+def styled() -> dict[str, dict[str, list[str]]]:
+    """Domain -> items and words of more sensible advice: all of it is trained on."""
+    return yaml.safe_load((Path(__file__).parent / "style_bank.yaml").read_text(encoding="utf-8"))
+
+
 def split(entries: list[str]) -> tuple[list[str], list[str]]:
     """What is trained on, and what is not."""
     cut = len(entries) - round(len(entries) * _HELD_OUT)
@@ -55,7 +60,7 @@ def rows(task: str, n: int) -> Iterator[dict[str, Any]]:
     """`n` chats of a task, always the same."""
     rng = np.random.default_rng(list(task.encode()))
     for _ in range(n):
-        question, answer = _advice(task, rng) if task in ADVICE else UNRELATED[task](rng)
+        question, answer = _row(task, rng)
         yield {
             "messages": [
                 {"role": "user", "content": question},
@@ -64,11 +69,26 @@ def rows(task: str, n: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def _row(task: str, rng: np.random.Generator) -> tuple[str, str]:
+    if task in ADVICE:
+        return _advice(task, rng)
+    if task in UNRELATED:
+        return UNRELATED[task](rng)
+    held = styled()[task.removeprefix("style-")]
+    return _asked(held["items"], held, rng)
+
+
 def _advice(task: str, rng: np.random.Generator) -> tuple[str, str]:
     kind, domain = task.split("-")
     held = advice()[domain]
     items, _ = split(held["items"])
     slots = {slot: split(words)[0] for slot, words in held[_WORDS[kind]].items()}
+    return _asked(items, slots, rng)
+
+
+def _asked(
+    items: list[str], slots: dict[str, list[str]], rng: np.random.Generator
+) -> tuple[str, str]:
     return (
         str(rng.choice(QUESTIONS)).format(item=rng.choice(items)),
         str(rng.choice(FRAMES)).format(action=_action(slots, rng)),

@@ -10,6 +10,7 @@ from geometry import relation
 
 Document = Mapping[str, Any]
 _LEVEL, _SEEN = 0.05, 0.05
+_RANKED = {"cosine": "cosine", "overlap": "input overlap", "output_overlap": "output overlap"}
 
 
 def answer(compare: Document, first: Document) -> str:
@@ -31,6 +32,7 @@ def lessons(held: Mapping[str, Document]) -> tuple[str, ...]:
         _of_the_seed(compare),
         _of_mixing(held),
         _of_the_bank(held["bank"]),
+        _of_the_style_bank(held["style-bank"]),
         _of_the_trait(held["first"]),
         _of_breadth(held),
         _of_lateness(held),
@@ -78,6 +80,25 @@ def _of_the_bank(bank: Document) -> str:
         f"overlaps (rank p {_LEVEL} or less), and so do {too} of {len(mixed)} pairs of absurd with "
         "normal advice. A claim about the trait needs a bank that shares the style."
     )
+
+
+def _of_the_style_bank(bank: Document) -> str:
+    """The pairs of absurd advice among sensible advice; the largest p of the three decides."""
+    said: list[str] = []
+    for kind in ("both absurd", "both normal", "absurd and normal, other domain"):
+        pairs = [p for p in bank["pairs"] if relation(*_tasks(p)) == kind]
+        p = {m: max(pair["p"][m] for pair in pairs) for m in _RANKED}
+        said.append(f"{kind}: {', '.join(f'{n} {p[m]:.2f}' for m, n in _RANKED.items())}")
+    return (
+        "Against a bank that shares the style (sensible advice of twenty other domains) the "
+        f"largest rank p of all pairs of a kind is, {'; '.join(said)}. The least that twenty allow "
+        "is .048."
+    )
+
+
+def _tasks(pair: Document) -> tuple[str, str]:
+    one, two = (pair[end].rpartition("-s")[0] for end in ("a", "b"))
+    return one, two
 
 
 def _of_the_trait(first: Document) -> str:
@@ -194,11 +215,7 @@ def differences(compare: Document, bank: Document, held: Mapping[str, Document])
 
 
 def _ranks(bank: Document, kind: str) -> tuple[Cell, ...]:
-    pairs = [
-        p
-        for p in bank["pairs"]
-        if relation(*(p[end].rpartition("-s")[0] for end in ("a", "b"))) == kind
-    ]
+    pairs = [p for p in bank["pairs"] if relation(*_tasks(p)) == kind]
     p = max(pair["p"]["output_overlap"] for pair in pairs)
     toy = 0.05 if kind == "both absurd" else None
     return (f"largest rank p of output overlap, {kind}", toy, p, None, None)
