@@ -173,7 +173,7 @@ def test_without_a_judge_features_alone(ends: tuple[Path, Path], model: HFModel)
     assert set(result.figures()) == {"features-l2", "features-r2", "features-gap-error"}
     assert "Behaviour was not measured." in result.document["verdict"]
     fit = result.tables["fits"][0]
-    assert (fit.E_max, fit.reason) == (None, "1 points besides the ends: at least 2 are needed "
+    assert (fit.E_max, fit.reason) == (None, "1 point besides the ends: at least 2 are needed "
                                              "for a fit")  # fmt: skip
 
 
