@@ -108,6 +108,10 @@ def refused(capsys: Captured, *arguments: str) -> str:
         ("A B --model TEXT --questions TYPO --judge rules=Q", "unknown key 'paraphrase'; did you "),
         ("A B --model TEXT --questions Q --judge rules=NONE", "cannot be read: No such file"),
         ("A B --model TEXT --questions Q --judge no.such:thing", "cannot be imported"),
+        ("A B --model TEXT --questions Q --judge vibes", "unknown judge 'vibes'; allowed: exact, "
+         "local, openai, paired, rules, or module:function"),
+        ("A B --model TEXT --questions Q", "/text: the model's folder has no tokenizer "
+         "(tokenizer.json): text cannot be put to it"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(
