@@ -98,9 +98,8 @@ class Transport:
             except self._openai.APIStatusError as error:
                 return self._refused(error)
             except self._openai.APITimeoutError:
-                return Failed(
-                    f"no reply from {self._place} within {self._settings.timeout:g} s ({self._tries})"
-                )
+                within = f"within {self._settings.timeout:g} s"
+                return Failed(f"no reply from {self._place} {within} ({self._tries})")
             except self._openai.APIConnectionError as error:
                 cause = self._redacted(shown(error.__cause__ or error, 120))
                 return Failed(f"the connection to {self._place} failed: {cause} ({self._tries})")
