@@ -139,7 +139,8 @@ def _layers(layers: Sequence[Mapping[str, Any]], svg: Mapping[str, str]) -> Sect
         "puts h - h_base in place of h. R^2 sets the same error against the spread of the "
         "samples: near 1 whatever happens where base features dominate, and below 0 where the line "
         "is a worse guess than the samples' mean. The law is "
-        "E^2 = (4 E_max t (1-t))^2 + floor^2, fitted between the ends, with the floor measured by running the end at t = 0 twice."
+        "E^2 = (4 E_max t (1-t))^2 + floor^2, fitted between the ends, with the floor "
+        "measured by running the end at t = 0 twice."
     )
     return Section("Features", (text,), (*blocks, TableBlock(columns, rows, reason="no change")))
 
