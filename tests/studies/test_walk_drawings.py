@@ -49,7 +49,7 @@ def test_layers_have_a_colour_each_first_and_last_among_them() -> None:
 def test_the_caption_speaks_of_a_line_that_is_seen(values: Sequence[float], said: str) -> None:
     figure = behaviour(rates(values))
     figure.draw_without_rendering()
-    written = " ".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    written = " ".join(each.get_text() for each in figure.findobj(Text))
     assert said in " ".join(written.split())
     (ax,) = figure.axes
     legend = ax.get_legend()
