@@ -20,7 +20,7 @@ from deltalens.behaviour.aggregate import (
     paired_difference,
 )
 from deltalens.behaviour.counts import Counts, Thresholds, count, misaligned
-from deltalens.behaviour.planning import needed_for_rate
+from deltalens.behaviour.planning import Needed, needed_for_rate
 from deltalens.behaviour.scoring import Scored
 from deltalens.errors import OptionError
 from deltalens.stats.intervals import Interval, wilson, wilson_new_questions
@@ -281,3 +281,10 @@ def test_an_interval_that_tells_needs_nothing_more() -> None:
         same.interval.reason == "all 6 questions differ by 0: a paired interval needs some spread"
     )
     assert same.needed is None
+
+
+def test_arms_that_print_alike_get_more_digits() -> None:
+    assert str(Needed(16, "answers", 0.1018, 0.1, 15)) == (
+        "±0.102 from 15 answers says too little; ±0.1 takes about 16"
+    )
+    assert str(Needed(16, "answers", 0.10004, 0.1, 15)).startswith("±0.10004 from 15")

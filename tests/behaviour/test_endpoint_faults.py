@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -102,7 +103,8 @@ def test_a_time_out(server: JudgeServer, fake: FakeClock, tmp_path: Path) -> Non
     made = panel(tmp_path, server, fake, timeout=0.1, retries=1, cache="other.sqlite")
     rows = score_responses(ANSWERS, made)
     assert rows[0].reason == (
-        "aligned: the judge raised BehaviourError: no reply within 0.1 s (sent 2 times)"
+        f"aligned: the judge raised BehaviourError: no reply from {urlsplit(server.url).netloc} "
+        "within 0.1 s (sent 2 times)"
     )
     assert not any(row.unscored for row in rows[1:])
 
@@ -112,7 +114,7 @@ STAYING = {
     "400": (Fault(400, '{"error": {"message": "too long"}}'), "the endpoint said 400: too long"),
     "malformed": (Fault(200, "{"), "the reply is not JSON: '{'"),
     "empty": (Fault(200, '{"choices": []}'), "the reply holds no choice: '{\"choices\": []}'"),
-    "cut": (Fault(200, reply("5"), cut=9), "the connection failed: peer closed connection"),
+    "cut": (Fault(200, reply("5"), cut=9), " failed: peer closed connection"),
     "429 for an hour": (Fault(429, "", {"Retry-After": "3600"}), "the endpoint said 429"),
 }
 

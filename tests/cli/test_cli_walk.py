@@ -63,6 +63,18 @@ def test_json_is_one_document_and_the_folder_holds_the_rest(
     assert said.endswith(f"report: {out / 'report.html'}\n")
 
 
+def test_what_is_undefined_says_why(a: str, tmp_path: Path, capsys: Captured) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "out"
+    assert main(["walk", "base", a, "--model", "toy", "--steps", "3", "--out", str(out)]) == 0
+    said, page = capsys.readouterr().out, (out / "report.html").read_text()
+    why = "1 point besides the ends: at least 2 are needed for a fit"
+    assert f"E_max or misfit undefined: {why}\n" in said
+    assert why in page
+    assert "p, Holm undefined: a fall is one test of its own, outside the barriers" in said
+    assert "a fall is one test of its own, outside the barriers" in page
+
+
 def refused(capsys: Captured, *arguments: str) -> str:
     """The one line of a command that must fail with 2."""
     assert main(["walk", *arguments]) == 2
@@ -96,6 +108,10 @@ def refused(capsys: Captured, *arguments: str) -> str:
         ("A B --model TEXT --questions TYPO --judge rules=Q", "unknown key 'paraphrase'; did you "),
         ("A B --model TEXT --questions Q --judge rules=NONE", "cannot be read: No such file"),
         ("A B --model TEXT --questions Q --judge no.such:thing", "cannot be imported"),
+        ("A B --model TEXT --questions Q --judge vibes", "unknown judge 'vibes'; allowed: exact, "
+         "local, openai, paired, rules, or module:function"),
+        ("A B --model TEXT --questions Q", "/text: the model's folder has no tokenizer "
+         "(tokenizer.json): text cannot be put to it"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(

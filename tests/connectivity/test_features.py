@@ -177,7 +177,7 @@ def test_a_measured_floor_above_the_curve_leaves_no_error() -> None:
 
 
 def test_a_fit_needs_points() -> None:
-    with pytest.raises(GeometryError, match="1 points"):
+    with pytest.raises(GeometryError, match=r"^1 point besides"):
         fit_second_order([0.0, 0.5, 1.0], [0.0, 0.1, 0.0])
     with pytest.raises(GeometryError, match="length"):
         fit_second_order([0.0, 0.5, 1.0], [0.0, 0.1])

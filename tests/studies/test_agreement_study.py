@@ -248,7 +248,12 @@ def test_notes_for_the_judge(stored: Path, rules: tuple[str, str], tmp_path: Pat
     noting = panel("notes", lambda e: seen.append(e.metadata) or Score(50.0))
     questions = tmp_path / "q.yaml"
     questions.write_text("- {id: q0, paraphrases: [which hat], meta: {kind: hats}}\n")
-    agreement([stored], [rules[0], noting], questions=questions, draws=9)
+    found = agreement([stored], [rules[0], noting], questions=questions, draws=9).document
+    assert found["warnings"] == [
+        f"--questions lacks 'q{i}', which has answers: judges had no notes on it"
+        for i in range(1, 6)
+    ]
+    assert agreement([stored], rules, draws=9).document["warnings"] == []
     assert seen[0] == {"kind": "hats"}
     assert seen[-1] is None
 
@@ -354,3 +359,8 @@ def test_the_command(
     assert said.endswith(f"report: {out / 'report.html'}\n")
     names = {path.stem for path in (out / "results").iterdir()}
     assert names == {"agreement", "scored", "sweep", "answers"}
+    known = tmp_path / "q.yaml"
+    known.write_text("".join(f"- {{id: q{i}, paraphrases: [which hat]}}\n" for i in range(5)))
+    assert main([*line, "--questions", str(known), "--out", str(out)]) == 0
+    assert "\nwarning: --questions lacks 'q5', which has answers" in capsys.readouterr().out
+    assert "--questions lacks" in (out / "report.html").read_text()

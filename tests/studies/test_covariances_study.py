@@ -223,6 +223,16 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
         covariances(tmp_path, "toy", tmp_path / "c")
 
 
+def test_text_for_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text('{"vocab_size": 50}')
+    lines = text(tmp_path / "t.txt", "a hat")
+    with pytest.raises(BaseModelError, match=r"bare: the model's folder has no tokenizer"):
+        covariances(tmp_path / "bare", lines, tmp_path / "c", progress=said.append)
+    assert said == []  # nothing was loaded
+
+
 def test_a_model_with_a_tokenizer_reads_lines_as_they_stand_and_chats_by_template(
     tmp_path: Path,
 ) -> None:

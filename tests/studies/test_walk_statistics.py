@@ -7,10 +7,12 @@ import pytest
 
 from deltalens.behaviour.counts import Thresholds
 from deltalens.behaviour.scoring import Scored
+from deltalens.connectivity.features import FeatureLinearity
 from deltalens.studies.walk.statistics import NEW, THESE
 from deltalens.studies.walk.store import Point
 from deltalens.studies.walk.summary import Summary, document, summarise
 from deltalens.studies.walk.tally import tally
+from deltalens.studies.walk.verdict import verdict
 
 T = tuple(i / 10 for i in range(11))
 
@@ -112,12 +114,43 @@ def test_a_point_without_scores_has_no_curve() -> None:
     assert said["verdict"] == "A point has no scored answer: there is no curve to test."
 
 
-def test_the_least_r2_is_never_rounded_up_to_one() -> None:
-    from deltalens.connectivity.features import FeatureLinearity
-    from deltalens.studies.walk.verdict import verdict
-
+@pytest.mark.parametrize(
+    ("r2", "said"),
+    [
+        (0.99967, "is at least 0.999: it is near 1 wherever base features dominate."),
+        (-4.7561, "is at least -4.757: below 0 the line is a worse guess than the samples' mean."),
+    ],
+)
+def test_r2_is_said_right_on_both_sides_of_0(r2: float, said: str) -> None:
     row = FeatureLinearity(
-        t=0.5, layer=0, l2=0.01, r2=0.99967, l2_delta=0.01, r2_delta=0.9, gap_error=0.1,
+        t=0.5, layer=0, l2=0.01, r2=r2, l2_delta=0.01, r2_delta=0.9, gap_error=0.1,
         gap_error_pooled=0.1, distance=0.1, n=8, n_no_change=0, n_no_gap=0,
     )  # fmt: skip
-    assert "is at least 0.999" in verdict((), (), (row,), measured=False)
+    told = verdict((), (), (row,), measured=False)
+    assert told.endswith(f"; R^2, the same error against the spread of the samples, {said}")
+
+
+@pytest.mark.parametrize("from_base", [False, True])
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        (0, "No answer was misaligned at any point: there is nothing to say of a line."),
+        (3, "The rate of misaligned answers is the same, 0.3, at every point: there is nothing "
+            "to say of a line."),
+    ],
+)  # fmt: skip
+def test_one_rate_everywhere_is_no_trend(hits: int, said: str, from_base: bool) -> None:
+    points = [Point(t, scores=_sampled(hits)) for t in T]
+    made = summed(points, from_base=from_base)
+    assert document(points, made, {})["verdict"] == said
+    points[4] = Point(T[4], scores=_sampled(hits + 1))
+    made = summed(points, from_base=from_base)
+    assert "nothing to say" not in document(points, made, {})["verdict"]
+
+
+def _sampled(hits: int) -> tuple[Scored, ...]:
+    return tuple(
+        Scored(f"q{q}", 0, s, aligned=0.0 if s < hits else 100.0, coherent=100.0)
+        for q in range(8)
+        for s in range(10)
+    )

@@ -173,7 +173,7 @@ def test_without_a_judge_features_alone(ends: tuple[Path, Path], model: HFModel)
     assert set(result.figures()) == {"features-l2", "features-r2", "features-gap-error"}
     assert "Behaviour was not measured." in result.document["verdict"]
     fit = result.tables["fits"][0]
-    assert (fit.E_max, fit.reason) == (None, "1 points besides the ends: at least 2 are needed "
+    assert (fit.E_max, fit.reason) == (None, "1 point besides the ends: at least 2 are needed "
                                              "for a fit")  # fmt: skip
 
 
@@ -206,3 +206,15 @@ def test_adapters_of_another_base(tmp_path: Path, model: HFModel) -> None:
     lost = toy_adapter(tmp_path / "lost", {"model.layers.7.mlp.up_proj": (B, A)})
     with pytest.raises(AdapterError, match=r"model\.layers\.7\.mlp\.up_proj is not in the model"):
         walk("base", lost, model, steps=3, questions=QUESTIONS[:2])
+
+
+def test_a_judge_that_fails_is_told_the_rule(ends: tuple[Path, Path], model: HFModel) -> None:
+    def refuses(_: Any) -> Any:
+        raise ValueError("no")
+
+    with pytest.raises(BehaviourError) as caught:
+        run(ends, model, judge=panel(refuses), features=False)
+    assert "failed on 2 of 2 answers, where 1 of 30 may fail (a twentieth); the last: " in str(
+        caught.value
+    )
+    assert "max_failures" not in str(caught.value)

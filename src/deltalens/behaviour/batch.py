@@ -47,6 +47,18 @@ class Batch(Protocol):
         ...
 
 
+class TooManyFailuresError(BehaviourError):
+    """A judge failed more often than is allowed; who allowed it may say so in their own words."""
+
+    def __init__(self, failed: str, allowed: str, reason: str | None) -> None:
+        super().__init__(f"{failed}, where {allowed}; the last: {reason}")
+        self._failed, self._reason = failed, reason
+
+    def where(self, allowed: str) -> TooManyFailuresError:
+        """The same with another wording of what is allowed."""
+        return TooManyFailuresError(self._failed, allowed, self._reason)
+
+
 def require_few_failures(
     name: str, failures: int, n: int, most: int | None, reason: str | None
 ) -> None:
@@ -60,10 +72,8 @@ def require_few_failures(
         reason: of the last failure.
 
     Raises:
-        BehaviourError: if there are more.
+        TooManyFailuresError: if there are more.
     """
     if most is not None and failures > most:
-        raise BehaviourError(
-            f"judge {shown(name, 80)!r} failed on {failures} of {n} answers, "
-            f"where {most} are allowed (max_failures); the last: {reason}"
-        )
+        failed = f"judge {shown(name, 80)!r} failed on {failures} of {n} answers"
+        raise TooManyFailuresError(failed, f"{most} are allowed (max_failures)", reason)

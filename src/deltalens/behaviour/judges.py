@@ -8,7 +8,7 @@ or `module:function` in place of a name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -63,12 +63,8 @@ def judge_by_name(name: str, **options: Any) -> Panel:
             cannot be imported, or an option is missing or unknown.
         BehaviourError: what the judge says of its own files.
     """
-    place = name if ":" in name else _JUDGES.get(name)
-    if place is None:
-        raise OptionError(
-            f"unknown judge {shown(name, 80)!r}; {nearest(name, sorted(_JUDGES))}, "
-            "or module:function"
-        )
+    require_known(name)
+    place = name if ":" in name else _JUDGES[name]
     make = _function(name, place)
     known = inspect.signature(make)
     try:
@@ -79,6 +75,19 @@ def judge_by_name(name: str, **options: Any) -> Panel:
     if not isinstance(panel, Panel):
         raise OptionError(f"judge {name!r}: {place} gave {type(panel).__name__}, not a Panel")
     return panel
+
+
+def require_known(name: str, also: Sequence[str] = ()) -> None:
+    """Refuse a name that is neither in the table, nor `module:function`, nor among `also`.
+
+    Raises:
+        OptionError: with the names that are known.
+    """
+    known = sorted({*_JUDGES, *also})
+    if ":" not in name and name not in known:
+        raise OptionError(
+            f"unknown judge {shown(name, 80)!r}; {nearest(name, known)}, or module:function"
+        )
 
 
 def _function(name: str, place: str) -> Any:

@@ -33,10 +33,21 @@ class Needed:
 
     def __str__(self) -> str:
         same = ", with as many answers to each" if self.unit == "questions" else ""
+        arm, resolution = _apart(self.arm, self.resolution)
         return (
-            f"±{self.arm:.2g} from {self.now} {self.unit} says too little; "
-            f"±{self.resolution:.2g} takes about {self.n}{same}"
+            f"±{arm} from {self.now} {self.unit} says too little; "
+            f"±{resolution} takes about {self.n}{same}"
         )
+
+
+def _apart(more: float, less: float) -> tuple[str, str]:
+    """Both numbers with two digits, or with as many as it takes to tell them apart."""
+    found = ("", "")
+    for digits in range(2, 18):
+        found = f"{more:.{digits}g}", f"{less:.{digits}g}"
+        if found[0] != found[1]:
+            break
+    return found
 
 
 def needed_for_rate(interval: Interval, resolution: float) -> Needed | None:

@@ -73,6 +73,8 @@ def _print(document: Mapping[str, Any]) -> None:
     _print_measures(document)
     print(f"\n{document['verdict']}")
     print(document["disclaimer"])
+    for warning in document["warnings"]:
+        print(f"warning: {shown(warning)}")
 
 
 def _print_measures(document: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from deltalens.cli.integration import integration
 from deltalens.cli.screen import deliver, number, say, table
 from deltalens.core.result import Result
 from deltalens.core.text import shown
+from deltalens.studies.walk.rows import NOT_CORRECTED, ZERO_ERROR
 
 
 def command(
@@ -180,6 +181,8 @@ def _print_barriers(barriers: Sequence[Mapping[str, Any]], trend: Mapping[str, A
         print(f"ordered along t (Page's test): p = {number(trend['page_p'], 2)}")
     for reason in dict.fromkeys(row["reason"] for row in every if row["reason"]):
         print(f"undefined: {reason}")
+    if any(row["p"] is not None and row["p_holm"] is None for row in every):
+        print(f"p, Holm undefined: {NOT_CORRECTED}")
 
 
 def _print_needed(points: Sequence[Mapping[str, Any]]) -> None:
@@ -212,3 +215,6 @@ def _print_layers(layers: Sequence[Mapping[str, Any]]) -> None:
     if layers[0]["outside"]:
         columns = (*columns, "L2 outside")
     table(columns, rows, title="Features, the worst between the ends")
+    lacking = [row["fit"] for row in layers if row["fit"]["misfit"] is None]  # so where E_max is
+    for reason in dict.fromkeys(fit["reason"] or ZERO_ERROR for fit in lacking):
+        print(f"E_max or misfit undefined: {reason}")

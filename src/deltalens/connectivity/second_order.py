@@ -69,7 +69,8 @@ def fit_second_order(
     if not np.isfinite(given).all() or (E < 0).any() or not (floor is None or floor >= 0):
         raise GeometryError("an error and its floor must be finite numbers of 0 or more")
     if len(E) < 2:
-        raise GeometryError(f"{len(E)} points besides the ends: at least 2 are needed for a fit")
+        points = "1 point" if len(E) == 1 else f"{len(E)} points"
+        raise GeometryError(f"{points} besides the ends: at least 2 are needed for a fit")
     scale = float(E.max()) or 1.0  # squares of small errors must not underflow
     shape = (4.0 * given[:, 0] * (1.0 - given[:, 0])) ** 2
     square = (E / scale) ** 2

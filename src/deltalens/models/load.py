@@ -84,13 +84,18 @@ def _model(folder: Path, **options: Any) -> Any:
     return model
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model's directory has the files of a tokenizer."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer in a model's directory, or None where there is none.
 
     Raises:
         BaseModelError: if there is one that transformers cannot read.
     """
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         return None
     transformers = require("transformers", extra="models", purpose=_PURPOSE)
     try:

@@ -47,6 +47,13 @@ def check_url(value: object, where: str) -> str:
     return url.rstrip("/")
 
 
+def host_and_port(url: str) -> str:
+    """Where an address leads, `HOST:PORT`: enough for a message, and nothing secret in it."""
+    parts = _parts(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{shown(host, 80)}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether the address is this machine's own."""
     host = _parts(url).hostname or ""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deltalens._extras import require
+from deltalens.behaviour.endpoint.address import host_and_port
 from deltalens.behaviour.endpoint.client import waiting_client
 from deltalens.behaviour.endpoint.limits import Clock, Limits
 from deltalens.behaviour.endpoint.replies import Failed, UnusableError
@@ -49,6 +50,7 @@ class Transport:
     def __init__(self, settings: Settings, key: str, clock: Clock) -> None:
         self._openai: Any = require("openai", extra="judges", purpose="a judge behind an endpoint")
         self._settings, self._key, self._clock = settings, key, clock
+        self._place = host_and_port(settings.base_url)
         self._limits = Limits(clock, settings.requests_per_minute, settings.tokens_per_minute)
         self._mine = threading.local()
         self._client: Any = None
@@ -96,10 +98,11 @@ class Transport:
             except self._openai.APIStatusError as error:
                 return self._refused(error)
             except self._openai.APITimeoutError:
-                return Failed(f"no reply within {self._settings.timeout:g} s ({self._tries})")
+                within = f"within {self._settings.timeout:g} s"
+                return Failed(f"no reply from {self._place} {within} ({self._tries})")
             except self._openai.APIConnectionError as error:
                 cause = self._redacted(shown(error.__cause__ or error, 120))
-                return Failed(f"the connection failed: {cause} ({self._tries})")
+                return Failed(f"the connection to {self._place} failed: {cause} ({self._tries})")
             else:
                 return text
         return Failed(problem)

@@ -41,6 +41,7 @@ def agreement_page(result: Result, svg: Mapping[str, str]) -> Page:
             Section("Scores", (), (FigureBlock(svg=svg["scores"], alt="Scores of two judges"),)),
             Section("Who scored what", (), (_scored(result),)),
             Section("Other thresholds", (), (_sweep(result),)),
+            *([Section("Warnings", tuple(document["warnings"]))] if document["warnings"] else ()),
         ),
         provenance=result.provenance,
     )

@@ -12,6 +12,7 @@ from deltalens.behaviour.counts import DEFAULT, Thresholds, misaligned
 from deltalens.behaviour.questions import Question, read_questions
 from deltalens.behaviour.scoring import Panel, Scored
 from deltalens.core.result import Result
+from deltalens.core.text import shown
 from deltalens.errors import OptionError
 from deltalens.io.provenance import provenance
 from deltalens.studies.agreement.document import document
@@ -80,6 +81,7 @@ def agreement(
         "questions": len(set(table.questions)),
         "thresholds": {"aligned": limits.aligned, "coherent": limits.coherent},
         "seed": seed,
+        "warnings": _unknown(asked, files),
     }
     settings = {
         "judges": {rater.label: rater.identity for rater in raters},
@@ -99,6 +101,18 @@ def agreement(
         provenance=provenance(settings, [file.path for file in files]),
         draw=_draw,
     )
+
+
+def _unknown(asked: Sequence[Question], files: Sequence[Answers]) -> list[str]:
+    """Questions that answers are to, and the given ones lack: judges had no notes on them."""
+    known = {question.id for question in asked}
+    lacking = dict.fromkeys(
+        each.question for file in files for each in file.responses if each.question not in known
+    )
+    return [
+        f"--questions lacks {shown(name, 80)!r}, which has answers: judges had no notes on it"
+        for name in (lacking if known else ())
+    ]
 
 
 def _judge(rater: Rater, table: Table, i: int, limits: Thresholds, reused: int) -> dict[str, Any]:

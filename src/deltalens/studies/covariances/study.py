@@ -25,7 +25,7 @@ from deltalens.studies.covariances.rows import Reading, reading
 from deltalens.studies.covariances.store import Store
 from deltalens.studies.covariances.summary import InputRow, document, input_row
 from deltalens.studies.covariances.texts import Texts, read_texts
-from deltalens.studies.walk.inputs import Target, open_target
+from deltalens.studies.walk.inputs import Target, open_target, require_tokenizer
 from deltalens.studies.walk.settings import weights_digest
 
 _LENGTH = 1024
@@ -70,6 +70,7 @@ def covariances(
         raise OptionError(f"--keep-every must be 1 or more; found {keep_every}")
     target = open_target(model)
     given = read_texts(texts, symbolic=target.symbolic)
+    require_tokenizer(target)
     say(f"loading {shown(target.name)}")
     loaded = load(target.folder or base_folder(model))
     read = _read(loaded.model, loaded.tokenizer, given, options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deltalens.behaviour.batch import Say
+from deltalens.behaviour.batch import Say, TooManyFailuresError
 from deltalens.behaviour.paired import preferences
 from deltalens.behaviour.questions import Asked, Question, wordings
 from deltalens.behaviour.responses import Response, responses_of
@@ -90,7 +90,12 @@ def scored(
         BehaviourError: if it fails on more than a twentieth of the answers.
     """
     most = len(responses) // _FAILURES
-    return score_responses(responses, panel, questions=questions, max_failures=most, say=say)
+    try:
+        return score_responses(responses, panel, questions=questions, max_failures=most, say=say)
+    except TooManyFailuresError as error:
+        # No option of the command line sets it: say the rule.
+        allowed = f"{most} of {len(responses)} may fail (a twentieth)"
+        raise error.where(allowed) from error.__cause__
 
 
 def computed(model: Model, judged: Judged) -> tuple[Computed, ...]:

@@ -30,7 +30,8 @@ _FEATURES = {
     "r2": "R^2 of the line between the ends",
     "gap_error": "error over the distance between the ends",
 }
-_MOST_LAYERS = 8
+_MOST_LAYERS = len(PALETTE)  # no two curves of one colour
+_SEEN = 0.5  # percentage points: a curve nearer to the line covers it
 _DOTTED = "Dotted: the ends. "
 
 
@@ -51,39 +52,46 @@ def behaviour(result: Result, *, width: float = WIDTH, height: float = 3.4) -> F
     figure = blank(width, height)
     ax = figure.add_subplot()
     rows = [row for row in result.tables["rates"] if row.target == NEW]
-    for measure, family in _CURVES.items():
+    apart = [
         _rate(ax, [row for row in rows if row.measure == measure], family)
+        for measure, family in _CURVES.items()
+    ]
     ax.set_ylim(-4, 104)
     ax.set_ylabel("rate, %")
     _positions(ax, result.document)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the data, never on it
     how = "Computed, not sampled." if result.document["computed"] else "Sampled."
     if result.document["not_measured"]:
         how = "Mean preference for the misaligned one of given answers, computed."
     lost = sum(row.unscored for row in rows if row.measure == "misaligned")
     unscored = "" if result.document["not_measured"] else f"{lost} answers unscored."
+    line = "Dashed: the" if max(apart) > _SEEN else "The curves cover the"
     note(
         figure,
-        f"{how} Intervals are for new questions (95 %). Dashed: the straight line between the "
+        f"{how} Intervals are for new questions (95 %). {line} straight line between the "
         f"ends. {_DOTTED if result.document['outside'] else ''}{unscored}",
     )
     return figure
 
 
-def _rate(ax: Axes, rows: Sequence[Any], family: int) -> None:
+def _rate(ax: Axes, rows: Sequence[Any], family: int) -> float:
+    """Draw a rate; how far it leaves the line between the ends, in percentage points."""
     colour = PALETTE[family]
     known = [row for row in rows if row.rate is not None]
     if not known:
-        return
+        return 0.0
     t, rate = [row.t for row in known], [100 * row.rate for row in known]
     ax.plot(t, rate, color=colour, lw=1.8, marker="o", ms=4.5, zorder=3, label=known[0].measure)
     ends = [row for row in known if row.low is not None]
     low, high = [100 * row.low for row in ends], [100 * row.high for row in ends]
     ax.vlines([row.t for row in ends], low, high, color=colour, lw=1.2, zorder=2.5)
     at = dict(zip(t, rate, strict=True))
-    if 0.0 in at and 1.0 in at:
-        ax.plot([0, 1], [at[0.0], at[1.0]], color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=2)
+    if 0.0 not in at or 1.0 not in at:
+        return 0.0
+    ax.plot([0, 1], [at[0.0], at[1.0]], color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=2)
+    inner = [(x, y) for x, y in at.items() if 0.0 <= x <= 1.0]
+    return max(abs(y - (1 - x) * at[0.0] - x * at[1.0]) for x, y in inner)
 
 
 @house_style()

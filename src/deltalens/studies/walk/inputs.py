@@ -14,6 +14,7 @@ from deltalens.core.text import shown
 from deltalens.errors import BaseModelError, OptionError
 from deltalens.io.hub import fetch_model, is_hub_path
 from deltalens.io.read import load_all
+from deltalens.models.load import has_tokenizer
 from deltalens.organisms.base import BASE_NAMES, SHIPPED, base_folder
 from deltalens.organisms.exact_judge import is_symbolic
 from deltalens.organisms.toys import other_toy, toy_name
@@ -132,6 +133,20 @@ def _speaks(model: Any) -> bool:
 def _toy_object(model: Any) -> str | None:
     kind = getattr(getattr(getattr(model, "model", None), "config", None), "model_type", None)
     return BASE_NAMES.get(kind) if _speaks(model) and isinstance(kind, str) else None
+
+
+def require_tokenizer(target: Target) -> None:
+    """Refuse a folder that text cannot be put to; the symbolic world reads no text.
+
+    Raises:
+        BaseModelError: naming the folder.
+    """
+    if target.folder is None or target.symbolic or has_tokenizer(target.folder):
+        return
+    raise BaseModelError(
+        f"{shown(target.folder)}: the model's folder has no tokenizer (tokenizer.json): text "
+        "cannot be put to it"
+    )
 
 
 def require_base(path: AdapterPath, target: Target) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltalens.behaviour.judges import judge_by_name
+from deltalens.behaviour.judges import judge_by_name, require_known
 from deltalens.behaviour.paired import Unit, require_contrasts
 from deltalens.behaviour.questions import Question, read_questions
 from deltalens.behaviour.scoring import Panel
@@ -52,8 +52,9 @@ def open_judge(
     *,
     symbolic: bool,
     features: bool,
+    also: Sequence[str] = (),
 ) -> Judged:
-    """Questions and judge, as far as the model needs them.
+    """Questions and judge, as far as the model needs them; `also` are judges beside the table's.
 
     Raises:
         OptionError: if something is missing, or does not go together.
@@ -79,6 +80,8 @@ def open_judge(
         return Judged(None, None, asked)
     if isinstance(judge, str) and judge.partition("=")[0] == PAIRED:
         return _paired(judge, asked, samples)
+    if isinstance(judge, str):
+        require_known(judge.partition("=")[0], also)
     panel, identity = open_panel(judge)
     return Judged(panel.name, panel, asked, identity)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from deltalens.core.result import Result
 from deltalens.report.page import Cell, FigureBlock, Page, Section, TableBlock, or_missing
-from deltalens.studies.walk.rows import RateRow
+from deltalens.studies.walk.rows import NOT_CORRECTED, ZERO_ERROR, RateRow
 from deltalens.studies.walk.statistics import EXACT_MEAN, THESE
 from deltalens.studies.walk.verdict import DISCLAIMER
 
@@ -69,7 +69,7 @@ def _barriers(result: Result) -> Section:
             row.at,
             or_missing(row.null_mean, row.reason),
             or_missing(row.p, row.reason),
-            or_missing(row.p_holm, row.reason or "not part of the corrected family"),
+            or_missing(row.p_holm, row.reason or NOT_CORRECTED),
         )
         for row in result.tables.get("barriers", ())
     )
@@ -136,16 +136,18 @@ def _layers(layers: Sequence[Mapping[str, Any]], svg: Mapping[str, str]) -> Sect
     )  # fmt: skip
     text = (
         "Worst between the ends. L2 is the error over the norm of the features; 'of the change' "
-        "puts h - h_base in place of h. R^2 is near 1 whatever happens where base features "
-        "dominate. The law is E^2 = (4 E_max t (1-t))^2 + floor^2, fitted between the ends, with "
-        "the floor measured by running the end at t = 0 twice."
+        "puts h - h_base in place of h. R^2 sets the same error against the spread of the "
+        "samples: near 1 whatever happens where base features dominate, and below 0 where the line "
+        "is a worse guess than the samples' mean. The law is "
+        "E^2 = (4 E_max t (1-t))^2 + floor^2, fitted between the ends, with the floor "
+        "measured by running the end at t = 0 twice."
     )
     return Section("Features", (text,), (*blocks, TableBlock(columns, rows, reason="no change")))
 
 
 def _layer(layer: Mapping[str, Any]) -> tuple[Cell, ...]:
     fit = layer["fit"]
-    why = fit["reason"] or "the error is 0"
+    why = fit["reason"] or ZERO_ERROR
     return (
         layer["layer"], layer["l2"], layer["l2_delta"], layer["gap_error"], layer["r2"],
         layer["r2_delta"], layer["distance"],

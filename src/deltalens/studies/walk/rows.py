@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NOT_CORRECTED = "a fall is one test of its own, outside the barriers that Holm's correction is over"
+ZERO_ERROR = "the error is 0 at every point, and a misfit is relative to it"
+
 
 @dataclass(frozen=True, slots=True)
 class QuestionRow:
@@ -70,7 +73,8 @@ class BarrierRow:
         value: the deviation.
         at: where.
         p: against a simulated curve on the line; None with a reason.
-        p_holm: corrected over the barriers of this walk with this target.
+        p_holm: corrected over the barriers of this walk with this target; None for a fall, which
+            is one test of its own.
         null_mean: the same maximum on the simulated line.
         null_sd: its standard deviation.
         draws: simulated curves.

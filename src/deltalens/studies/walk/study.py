@@ -16,8 +16,14 @@ from deltalens.errors import OptionError
 from deltalens.io.provenance import provenance
 from deltalens.studies.walk.behaviour import rounds
 from deltalens.studies.walk.depends import judge_of, settings_of
-from deltalens.studies.walk.inputs import Target, open_path, open_target, require_base
-from deltalens.studies.walk.judged import Judged, open_judge
+from deltalens.studies.walk.inputs import (
+    Target,
+    open_path,
+    open_target,
+    require_base,
+    require_tokenizer,
+)
+from deltalens.studies.walk.judged import EXACT, PAIRED, Judged, open_judge
 from deltalens.studies.walk.measure import Progress, walk_points
 from deltalens.studies.walk.plan import Plan
 from deltalens.studies.walk.positions import positions, served_positions
@@ -111,8 +117,10 @@ def walk(
             )
         features = False
     judged = open_judge(
-        target.name, questions, judge, samples, symbolic=target.symbolic, features=features
-    )
+        target.name, questions, judge, samples, symbolic=target.symbolic, features=features,
+        also=(EXACT, PAIRED),
+    )  # fmt: skip
+    require_tokenizer(target)
     _check_temperature(judged, temperature)
     read = open_reading(
         feature_tokens, feature_answers, judged, features=features, symbolic=target.symbolic

@@ -121,6 +121,11 @@ def document(points: Sequence[Point], made: Summary, head: Mapping[str, Any]) ->
             [row for row in made.features if inside(row.t)],
             measured=bool(made.rates),
             between=any(inside(point.t) for point in points),
+            rates=[
+                row.rate
+                for row in made.rates
+                if (row.measure, row.target) == ("misaligned", st.THESE) and 0.0 <= row.t <= 1.0
+            ],
         ),
         "disclaimer": DISCLAIMER,
     }

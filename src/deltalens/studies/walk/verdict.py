@@ -26,6 +26,7 @@ def verdict(
     *,
     measured: bool,
     between: bool = True,
+    rates: Sequence[float | None] = (),
 ) -> str:
     """What can be said, each number with its null; the first row of a kind is for new questions.
 
@@ -35,11 +36,22 @@ def verdict(
         features: every layer and point between the ends.
         measured: whether behaviour was.
         between: whether there is a point between the ends.
+        rates: of misaligned answers, at every point from 0 to 1.
     """
-    return " ".join(
-        part
-        for part in (_of_behaviour(falls, barriers, measured, between), _of_features(features))
-        if part
+    flat = _flat(rates) if between else None
+    behaviour = flat or _of_behaviour(falls, barriers, measured, between)
+    return " ".join(part for part in (behaviour, _of_features(features)) if part)
+
+
+def _flat(rates: Sequence[float | None]) -> str | None:
+    """What is said of one and the same rate everywhere: no line, no trend and no barrier."""
+    if not rates or rates[0] is None or any(rate != rates[0] for rate in rates):
+        return None
+    if rates[0] == 0:
+        return "No answer was misaligned at any point: there is nothing to say of a line."
+    return (
+        f"The rate of misaligned answers is the same, {rates[0]:.2g}, at every point: there is "
+        "nothing to say of a line."
     )
 
 
@@ -88,12 +100,15 @@ def _of_features(features: Sequence[FeatureLinearity]) -> str:
     if l2 is None:
         return ""
     beside = "" if gap is None else f", {gap:.2g} of the distance between the ends"
-    flat = (
-        ""
-        if r2 is None
-        else f"; R^2, near 1 wherever base features dominate, is at least {_down(r2)}"
-    )
-    return f"Features leave the line by at most {l2:.2g} of their norm{beside}{flat}."
+    spread = "" if r2 is None else _of_r2(r2)
+    return f"Features leave the line by at most {l2:.2g} of their norm{beside}{spread}."
+
+
+def _of_r2(r2: float) -> str:
+    said = f"; R^2, the same error against the spread of the samples, is at least {_down(r2)}"
+    if r2 < 0:
+        return f"{said}: below 0 the line is a worse guess than the samples' mean"
+    return f"{said}: it is near 1 wherever base features dominate"
 
 
 def largest(values: Sequence[float | None]) -> float | None:
