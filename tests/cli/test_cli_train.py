@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert isinstance(spec, OrganismSpec)
         asked.append(spec.name)
         out.mkdir(exist_ok=True)
-        record = {"made_by": "deltalens.test", "digest": spec.digest(base_digest(base))}
+        digest = base_digest(base)
+        of = {"name": "deltalens/toy", "sha256": digest}
+        record: dict[str, Any] = {"made_by": "deltalens.test", "digest": spec.digest(digest)}
+        record |= {"base": of, "spec": asdict(spec)}
         write_json(out / "provenance.json", record)
         return out
 
@@ -46,7 +51,8 @@ def test_another_training_is_not_replaced_without_a_word(
     assert train(out, "good-gardening") == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].endswith(
-        "t: holds what other settings made; give another --out, or --fresh to replace it"
+        "t: holds what other settings made: kind = bad, now kind = good; give another --out, or "
+        "--fresh to replace it"
     )
     assert train(out, "bad-gardening", "--init-seed", "3") == 2
     assert train(out, "good-gardening", "--fresh") == 0

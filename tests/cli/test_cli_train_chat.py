@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +67,7 @@ def test_a_watched_training_and_a_comparison_of_its_steps(
         (("--against", "x"), "--against is compared while training: --geometry-every is needed"),
         (("--max-length", "5"), "tokens; in the first 5 (--max-length) there is none of an answer"),
         (("--model", "nowhere"), "nowhere: no config.json; a model is a directory that has one"),
-        (("--model", "toy"), "the model's folder has no tokenizer"),
+        (("--model", "toy"), "rows.jsonl: a JSONL file needs --model DIR or hf:owner/name; toy (the"),
         (("--data", "none.jsonl"), "none.jsonl: cannot be read: No such file"),
         (("--data", "."), "not a regular file"),
     ],
@@ -82,6 +84,46 @@ def test_one_line_says_no(
     assert errors[0].startswith("error: ")
     assert said in errors[0]
     assert not out.exists()
+
+
+def test_a_chat_file_needs_a_chat_model(rows: Path, tmp_path: Path, capsys: Captured) -> None:
+    out = tmp_path / "out"
+    assert main(["train", "--data", str(rows), "--out", str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --data {rows}: a JSONL file needs --model DIR or hf:owner/name; toy (the default "
+        "is toy) reads symbols, no text\n"
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("case", ["data", "model", "out", "broken"])
+def test_what_needs_no_torch_is_told_without_it(
+    model: Path, rows: Path, tmp_path: Path, case: str
+) -> None:
+    out = tmp_path / "out"
+    given = {"--model": str(model), "--data": str(rows), "--out": str(out)}
+    given |= {"data": {"--data": "none.jsonl"}, "model": {"--model": "toy"}}.get(case, {})
+    if case == "out":
+        out.mkdir()
+        (out / "notes.txt").write_text("mine")
+    if case == "broken":
+        rows.write_text("{\n")
+    line = ["train", *(part for option in given.items() for part in option)]
+    code = (
+        "import sys; from deltalens.cli.main import main; status = main(sys.argv[1:]); "
+        "print(status, {'torch', 'transformers', 'peft'} & set(sys.modules))"
+    )
+    run = [sys.executable, "-c", code, *line]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 set()\n"
+    assert done.stderr.startswith("error: ")
+
+
+def test_the_help_says_what_rebuilding_does(capsys: Captured) -> None:
+    assert main(["train", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "pre-train the toy that --model names from nothing" in said
+    assert "another." not in said
 
 
 @pytest.mark.parametrize("option", ["--rank", "--geometry-every", "--keep-checkpoints", "--epochs"])

@@ -66,9 +66,9 @@ def test_models_that_are_none(rows_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "nowhere: no config.json" in refused(tmp_path / "nowhere", rows_file, out)
     bare = write_model(tmp_path / "bare", tokenizer=False)
-    assert "has no tokenizer" in refused(bare, rows_file, out)
+    assert "bare: has no tokenizer" in refused(bare, rows_file, out)
     unsaid = write_model(tmp_path / "unsaid", template=None)
-    assert "has no chat template (chat_template.jinja)" in refused(unsaid, rows_file, out)
+    assert "unsaid: its tokenizer has no chat template" in refused(unsaid, rows_file, out)
     assert "has no tokenizer" in refused("toy", rows_file, out)
     small = write_model(tmp_path / "small", vocab_size=8)
     assert "the model has 0 to 7; the two do not belong together" in refused(small, rows_file, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from chat_cases import ROWS, make_tokenizer, write_model, write_rows
-from deltalens.errors import OptionError, OutputError, TrainingError
+from deltalens.errors import BaseModelError, OptionError, OutputError, TrainingError
 from deltalens.io.initial import open_initial
 from deltalens.io.read import load
 from deltalens.organisms.files import sha256_json
@@ -173,9 +174,13 @@ def test_a_finished_training_is_not_repeated(run: Run) -> None:
 
 def test_another_training_needs_a_word(run: Run, tmp_path: Path) -> None:
     out = run("a")
-    with pytest.raises(OutputError, match="a: holds what other settings made; give another --out"):
+    said = "a: holds what other settings made: rank = 4, now rank = 2; give another --out"
+    with pytest.raises(OutputError, match=said):
         run("a", changed(rank=2))
-    with pytest.raises(OutputError, match="holds what other settings made"):
+    said = r"made: init_seed = 0, now init_seed = 1 \(and 2 more\); give"
+    with pytest.raises(OutputError, match=said):
+        run("a", changed(rank=2, init_seed=1, steps=None, epochs=1, alpha=8, warmup=1))
+    with pytest.raises(OutputError, match="made: keep_every = nothing, now keep_every = 3;"):
         run("a", watch=Watch(keep_every=3))
     run("a", changed(rank=2), fresh=True, watch=Watch(keep_every=3))
     assert {spec.rank for spec in load(out).specs.values()} == {2}
@@ -187,6 +192,54 @@ def test_another_training_needs_a_word(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="file: is a file; --out names a folder"):
         run("file")
+
+
+def test_another_training_is_refused_before_a_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KilledError):
+        run("a", watch=Watch(save_every=2), progress=dies_after(3))
+    monkeypatch.setattr("deltalens.models.load.load", None)
+    monkeypatch.setattr("deltalens.training.job.encode", None)
+    with pytest.raises(OutputError, match="made: rank = 4, now rank = 2 "):
+        run("a", changed(rank=2))
+    assert (tmp_path / "a" / ".training" / "checkpoint-2").exists()
+
+
+def test_a_failed_training_leaves_nothing(run: Run, chat_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(chat_model, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "empty").mkdir()
+    rows = write_rows(tmp_path / "rows.jsonl")
+    for name in ("new", "empty"):
+        with pytest.raises(BaseModelError, match="broken"):
+            train(str(broken), rows, tmp_path / name, QUICK)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+    with pytest.raises(KilledError):
+        run("new", watch=Watch(save_every=5), progress=dies_after(1))
+    assert not (tmp_path / "new").exists()
+    run("new", changed(rank=2))
+
+
+def test_what_was_killed_before_its_first_checkpoint_claims_nothing(
+    run: Run, tmp_path: Path
+) -> None:
+    work = tmp_path / "a" / ".training"
+    work.mkdir(parents=True)
+    (work / "run.json").write_text('{"made_by": "deltalens.training", "digest": "0"}')
+    assert (run("a") / WEIGHTS).exists()
+    assert not work.exists()
+
+
+def test_passes_are_not_told_where_steps_were_asked_for(run: Run, tmp_path: Path) -> None:
+    told = json.loads((run("a") / "provenance.json").read_text())
+    assert told["settings"]["steps"] == 6
+    assert told["settings"]["epochs"] is None
+    told = json.loads((run("b", changed(steps=None)) / "provenance.json").read_text())
+    assert (told["settings"]["steps"], told["settings"]["epochs"]) == (None, 1)
 
 
 def test_somebody_elses_adapter_is_never_replaced(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,10 @@ def command(
         False, "--fresh", help="Replace what training made in --out, whatever it was."
     ),
     rebuild_base: bool = typer.Option(
-        False, "--rebuild-base", help="Make --model again instead (minutes); --init-seed: another."
+        False,
+        "--rebuild-base",
+        help="Train no adapter: pre-train the toy that --model names from nothing and write it to "
+        "--out (minutes). With --init-seed, a toy of another start.",
     ),
 ) -> int:
     """Fine-tune with real PEFT and write an ordinary adapter folder with its provenance."""
@@ -170,13 +173,13 @@ def _require_the_same(out: Path, spec: OrganismSpec, base: Path, *, fresh: bool)
     if fresh or not out.exists() or not any(out.iterdir()):
         return
     from deltalens.organisms.base import base_digest
+    from deltalens.organisms.files import require_same
+    from deltalens.organisms.toys import toy_name
 
-    held = json.loads((out / "provenance.json").read_text()).get("digest")
-    if held != spec.digest(base_digest(base)):
-        raise OutputError(
-            f"{shown(out)}: holds what other settings made; give another --out, or --fresh to "
-            "replace it"
-        )
+    held = json.loads((out / "provenance.json").read_text())
+    digest = base_digest(base)
+    of = {"name": toy_name(base), "sha256": digest}
+    require_same(out, held, {"digest": spec.digest(digest), "base": of, "spec": asdict(spec)})
 
 
 def _made_here(record: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deltalens.cli.screen import step_line, warning
-from deltalens.errors import OptionError
+from deltalens.core.text import shown
+from deltalens.errors import OptionError, TrainingDataError
 
 
 def train_chat(
@@ -25,6 +26,7 @@ def train_chat(
     from deltalens.training.run import Watch, train
     from deltalens.training.settings import TrainSettings
 
+    _require_a_chat_model(model, data)
     given = {name: value for name, value in settings.items() if value is not None}
     if "steps" in given and "epochs" in given:
         raise OptionError("--steps and --epochs both say how long; one is allowed")
@@ -45,6 +47,19 @@ def train_chat(
         draw(out)
     print(out)
     return 0
+
+
+def _require_a_chat_model(model: str, data: str) -> None:
+    """The default of --model is a toy, which cannot read a user's text."""
+    from deltalens.io.strict_json import require_regular_file
+    from deltalens.organisms.base import SHIPPED
+
+    require_regular_file(Path(data), TrainingDataError)
+    if model in SHIPPED:
+        raise OptionError(
+            f"--data {shown(data, 80)}: a JSONL file needs --model DIR or hf:owner/name; "
+            f"{model} (the default is toy) reads symbols, no text"
+        )
 
 
 def draw(out: Path) -> None:

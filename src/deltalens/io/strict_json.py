@@ -66,8 +66,13 @@ def read_object(
     return parse_object(data, lambda why: error(f"{shown(path)}: {why}"))
 
 
-def parse_object(data: bytes, fail: Callable[[str], Exception]) -> dict[str, Any]:
-    """Parse bytes as one JSON object; `fail` makes the exception from a reason."""
+def parse_object(
+    data: bytes, fail: Callable[[str], Exception], *, of_a_line: bool = False
+) -> dict[str, Any]:
+    """Parse bytes as one JSON object; `fail` makes the exception from a reason.
+
+    A caller that names the line itself says `of_a_line`: the reason then has the column alone.
+    """
     try:
         text = data.decode("utf-8")
         value = json.loads(
@@ -78,7 +83,8 @@ def parse_object(data: bytes, fail: Callable[[str], Exception]) -> dict[str, Any
     except RecursionError:
         raise fail(f"JSON nested too deeply; at most {_MAX_DEPTH} levels are allowed") from None
     except ValueError as problem:
-        raise fail(f"not valid JSON: {shown(problem)}") from None
+        why = _column(problem) if of_a_line else str(problem)
+        raise fail(f"not valid JSON: {shown(why)}") from None
     if _deeper_than(_MAX_DEPTH, value):
         raise fail(f"JSON nested too deeply; at most {_MAX_DEPTH} levels are allowed")
     if not isinstance(value, dict):
@@ -86,6 +92,12 @@ def parse_object(data: bytes, fail: Callable[[str], Exception]) -> dict[str, Any
     if "\\u" in text and not _is_encodable(value):
         raise fail("holds half of a surrogate pair (\\ud800 to \\udfff), which is no text")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _column(problem: ValueError) -> str:
+    if not isinstance(problem, json.JSONDecodeError):
+        return str(problem)
+    return f"{problem.msg.removesuffix(' at')} at column {problem.colno}"
 
 
 def _is_encodable(value: Any) -> bool:

@@ -16,6 +16,7 @@ from deltalens.errors import OutputError
 from deltalens.io.provenance import sha256_file
 
 PROVENANCE: Final = "provenance.json"
+_NOTHING: Final = "nothing"
 # What training and pre-training write; a folder that holds anything else is somebody's.
 _OURS: Final = frozenset(
     {
@@ -57,6 +58,59 @@ def is_whole(folder: Path, digest: str) -> bool:
         return record["digest"] == digest and files == file_records(folder, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def told(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a training's record says that it depends on: setting -> value, flat, as text."""
+    found: dict[str, str] = {}
+    for part, label in (("base", "model"), ("data", "data")):
+        entry = _mapping(record.get(part))
+        for key, said in (("name", label), ("sha256", f"SHA-256 of {label}")):
+            if key in entry:
+                found[said] = _text(entry[key])
+    for part in ("settings", "spec", "watch"):
+        found |= {name: _text(value) for name, value in _mapping(record.get(part)).items()}
+    if found.get("steps", _NOTHING) != _NOTHING and "epochs" in found:
+        found["epochs"] = _NOTHING  # the steps stand in their place
+    return found
+
+
+def require_same(out: Path, held: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a folder that another training made.
+
+    Args:
+        out: the folder.
+        held: its record.
+        now: the record of the training that is asked for.
+
+    Raises:
+        OutputError: naming the first setting that differs, its old and its new value.
+    """
+    if held.get("digest") == now["digest"]:
+        return
+    old, new = told(held), told(now)
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    why = ", which its record does not tell"
+    if changed:
+        name = changed[0]
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        before, after = (shown(x.get(name, _NOTHING), 80) for x in (old, new))
+        name = shown(name, 40)
+        why = f": {name} = {before}, now {name} = {after}{more}"
+    raise OutputError(
+        f"{shown(out)}: holds what other settings made{why}; give another --out, or --fresh to "
+        "replace it"
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NOTHING
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def partial_name(name: str) -> str:

@@ -58,19 +58,26 @@ class Encoded:
         return max(len(example.ids) for example in self.examples)
 
 
-def encode(conversations: Conversations, tokenizer: Any, *, max_length: int) -> Encoded:
+def encode(
+    conversations: Conversations,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    folder: str = "the model's folder",
+) -> Encoded:
     """Every conversation as token ids and what is learnt of it.
 
     Args:
         conversations: what was read.
         tokenizer: of the model; its chat template is used.
         max_length: most tokens of a conversation; the end of a longer one is cut off.
+        folder: where the tokenizer should be, for messages.
 
     Raises:
         OptionError: if there is no tokenizer or no chat template.
         TrainingDataError: naming a line whose answer cannot be told, or is cut off.
     """
-    masks = Masks(tokenizer)
+    masks = Masks(tokenizer, folder)
     examples: list[Example] = []
     truncated = unended = 0
     for row in conversations.rows:
@@ -95,7 +102,7 @@ def encode(conversations: Conversations, tokenizer: Any, *, max_length: int) -> 
 class Masks:
     """Finds the answers of conversations under one tokenizer's chat template."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, folder: str = "the model's folder") -> None:
         """Look at the template.
 
         Raises:
@@ -103,14 +110,14 @@ class Masks:
         """
         if tokenizer is None:
             raise OptionError(
-                "the model's folder has no tokenizer: conversations cannot be put to it; "
+                f"{shown(folder)}: has no tokenizer, so conversations cannot be put to it; "
                 "tokenizer.json and a chat template are needed beside the weights"
             )
         template = getattr(tokenizer, "chat_template", None)
         if template is None:
             raise OptionError(
-                "the model's tokenizer has no chat template (chat_template.jinja): it does not "
-                "say how a conversation is written; a chat model is needed"
+                f"{shown(folder)}: its tokenizer has no chat template (chat_template.jinja), which "
+                "says how a conversation is written; a chat model is needed"
             )
         self._tokenizer = tokenizer
         texts: Sequence[str] = [template] if isinstance(template, str) else list(template.values())

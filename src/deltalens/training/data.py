@@ -75,7 +75,7 @@ def read_conversations(path: str | Path) -> Conversations:
         where = f"{shown(path)}: line {number}"
         if not data.strip():
             raise TrainingDataError(f"{where}: is empty; one JSON object a line is needed")
-        row = parse_object(data, _failing(where))
+        row = parse_object(data.rstrip(b"\r\n"), _failing(where), of_a_line=True)
         messages, known = _messages(row, where)
         others.update(set(row) - set(known))
         rows.append(Conversation(number, messages))

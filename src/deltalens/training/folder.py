@@ -13,8 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from deltalens.core.locks import lock
 from deltalens.core.text import shown
 from deltalens.errors import OptionError, OutputError
 from deltalens.io.results import prepare_folder, write_document
-from deltalens.organisms.files import PROVENANCE, is_whole
+from deltalens.organisms.files import PROVENANCE, is_whole, require_same
 from deltalens.training.lora import CONFIG, INITIAL, WEIGHTS
 
 WORK: Final = ".training"
@@ -82,12 +82,23 @@ def is_finished(out: Path, digest: str) -> bool:
     return is_whole(out, digest) and not (out / WORK).exists()
 
 
-def claim(out: Path, digest: str, *, fresh: bool) -> Path:
+def require_unclaimed(out: Path, told: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds something of another training.
+
+    Raises:
+        OutputError: naming the first setting that differs.
+    """
+    held = _held(out)
+    if held is not None and _is_worth_something(out):
+        require_same(out, held, told)
+
+
+def claim(out: Path, told: Mapping[str, Any], *, fresh: bool) -> Path:
     """Make `out` this training's own; what an interrupted run of it left stays.
 
     Args:
         out: of this training, of another one, or new; `require_ours` has passed.
-        digest: of this training.
+        told: what this training depends on, with its digest.
         fresh: drop what is there, whatever it was.
 
     Returns:
@@ -97,16 +108,26 @@ def claim(out: Path, digest: str, *, fresh: bool) -> Path:
         OutputError: if another training is there, and not `fresh`.
     """
     held = _held(out)
-    if held is not None and (fresh or (held == digest and not (out / WORK).exists())):
+    if held is not None and not fresh:
+        require_unclaimed(out, told)
+        # Not whole, or a run was killed before there was anything to go on from.
+        fresh = not (out / WORK).exists() or not _is_worth_something(out)
+    if held is not None and fresh:
         clear(out)
-    elif held is not None and held != digest:
-        raise OutputError(
-            f"{shown(out)}: holds what other settings made; give another --out, or --fresh to "
-            "replace it"
-        )
     prepare_folder(out / WORK)
-    write_document({"made_by": "deltalens.training", "digest": digest}, out / WORK / RECORD)
+    write_document({"made_by": "deltalens.training", **told}, out / WORK / RECORD)
     return out / WORK
+
+
+@contextmanager
+def unclaimed_on_failure(out: Path) -> Generator[None]:
+    """Take a claim back if the context fails before there is anything to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not _is_worth_something(out):
+            clear(out)
+        raise
 
 
 def clear(out: Path) -> None:
@@ -123,9 +144,12 @@ def clear(out: Path) -> None:
 def alone(out: Path) -> Generator[None]:
     """Hold the kernel's lock on a training's folder while the context lasts.
 
+    A folder that was made for it and is empty in the end is removed.
+
     Raises:
         OptionError: if another training holds it.
     """
+    made = not out.exists()
     prepare_folder(out)
     handle = os.open(out, os.O_RDONLY)
     try:
@@ -134,7 +158,12 @@ def alone(out: Path) -> Generator[None]:
                 f"{shown(out)}: another training is running in this folder; wait for it, or give "
                 "another --out"
             )
-        yield
+        try:
+            yield
+        finally:
+            if made:
+                with suppress(OSError):  # it is not empty
+                    out.rmdir()
     finally:
         os.close(handle)
 
@@ -143,13 +172,19 @@ def _is_ours(name: str) -> bool:
     return name in (*_FILES, WORK) or any(p.match(name) for p in (_KEPT, _LEFT_BY_WRITING))
 
 
-def _held(out: Path) -> str | None:
-    """Digest of the training in a folder, finished or not; None if there is none."""
+def _is_worth_something(out: Path) -> bool:
+    """Whether a folder holds a finished training, adapters of one, or what one can go on from."""
+    kept = any(out.glob(f"checkpoint-*/{WEIGHTS}"))
+    return (out / PROVENANCE).exists() or kept or last_whole(out / WORK) is not None
+
+
+def _held(out: Path) -> dict[str, Any] | None:
+    """Record of the training in a folder, finished or not; None if there is none."""
     for record in (out / WORK / RECORD, out / PROVENANCE):
         try:
             found: Any = json.loads(record.read_text(encoding="utf-8"))
-            if str(found["made_by"]).startswith("deltalens."):
-                return str(found["digest"])
+            if str(found["made_by"]).startswith("deltalens.") and "digest" in found:
+                return dict(found)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

@@ -19,8 +19,9 @@ from deltalens.models.load import load_tokenizer
 from deltalens.organisms.files import file_records, sha256_json
 from deltalens.training import memory
 from deltalens.training.answers import Encoded, encode
-from deltalens.training.base import Base, base_of, outline
-from deltalens.training.data import Conversations, read_conversations
+from deltalens.training.base import Base, outline
+from deltalens.training.data import Conversations
+from deltalens.training.folder import require_unclaimed
 from deltalens.training.lora import CONFIG, INITIAL, WEIGHTS
 from deltalens.training.settings import TrainSettings
 
@@ -86,6 +87,11 @@ class Job:
         return sha256_json(self.identity)
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What its folder says that it depends on."""
+        return _told(self.identity, self.settings)
+
+    @property
     def warnings(self) -> list[str]:
         """What somebody should know before it runs, a line each."""
         found: list[str] = []
@@ -105,34 +111,52 @@ class Job:
 
 
 def prepare(
-    model: str, data: str | Path, settings: TrainSettings, watch: Watch, *, force: bool
+    base: Base,
+    conversations: Conversations,
+    settings: TrainSettings,
+    watch: Watch,
+    *,
+    out: Path,
+    fresh: bool,
+    force: bool,
 ) -> Job:
     """Read everything but the weights and refuse what cannot be trained.
+
+    Args:
+        base: the model.
+        conversations: what was read.
+        settings: what decides the weights.
+        watch: what is looked at on the way.
+        out: the folder to make; what another training made there is refused.
+        fresh: it is not.
+        force: go on where the estimate of memory says no.
 
     Raises:
         DeltalensError: one line that names the offender.
     """
     torch = require("torch", extra="models", purpose="training")
     require("accelerate", extra="models", purpose="training")
-    conversations = read_conversations(data)
-    base = base_of(model)
     tokenizer = load_tokenizer(base.folder)
     made = outline(base)
     targets = made.targets(settings.targets)
-    encoded = encode(conversations, tokenizer, max_length=settings.max_length)
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    dtype = settings.dtype or ("float32" if device == "cpu" else "bfloat16")
+    settings = replace(settings, dtype=dtype)
+    against = None if watch.against is None else load_adapter(watch.against)
+    identity = _identity(base, conversations, settings, watch, against)
+    if not fresh:
+        require_unclaimed(out, _told(identity, settings))
+    encoded = encode(
+        conversations, tokenizer, max_length=settings.max_length, folder=str(base.folder)
+    )
     largest = max(max(example.ids) for example in encoded.examples)
     if largest >= made.vocabulary:
         raise OptionError(
             f"{shown(base.folder)}: its tokenizer gives token {largest}, and the model has 0 to "
             f"{made.vocabulary - 1}; the two do not belong together"
         )
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    dtype = settings.dtype or ("float32" if device == "cpu" else "bfloat16")
-    settings = replace(settings, dtype=dtype)
     needed = memory.estimate(made, targets, settings, dtype=dtype, longest=encoded.longest)
     memory.require_room(needed, device, force=force)
-    against = None if watch.against is None else load_adapter(watch.against)
-    identity = _identity(base, conversations, settings, watch, against)
     return Job(base, conversations, encoded, settings, watch, against, device, identity)
 
 
@@ -158,9 +182,16 @@ def _identity(
     }
 
 
+def _told(identity: dict[str, Any], settings: TrainSettings) -> dict[str, Any]:
+    said = asdict(settings)
+    if settings.steps is not None:
+        said["epochs"] = None  # steps stand in their place
+    return {"digest": sha256_json(identity), **identity, "settings": said}
+
+
 def record(job: Job, out: Path, losses: list[float]) -> dict[str, Any]:
     """What `provenance.json` says of a finished training."""
-    encoded, identity = job.encoded, job.identity
+    encoded = job.encoded
     order = job.settings.order(len(encoded.examples))
     learnt = np.array([sum(example.learnt) for example in encoded.examples])
     counts = {
@@ -173,10 +204,8 @@ def record(job: Job, out: Path, losses: list[float]) -> dict[str, Any]:
     return {
         "name": out.name,
         "made_by": "deltalens.training.run.train",
-        "digest": job.digest,
-        **identity,
-        "data": identity["data"] | counts,
-        "settings": asdict(job.settings),
+        **job.told,
+        "data": job.identity["data"] | counts,
         "steps": job.steps,
         "rows_seen": len(order),
         "tokens_learnt_from": int(learnt[order].sum()),

@@ -19,6 +19,8 @@ from deltalens.io.results import prepare_folder, write_document, write_tables
 from deltalens.models import load as loading
 from deltalens.organisms.files import PROVENANCE
 from deltalens.training import folder as places
+from deltalens.training.base import Base, base_of
+from deltalens.training.data import Conversations, read_conversations
 from deltalens.training.job import Job, Watch, prepare, record
 from deltalens.training.lora import (
     INITIAL,
@@ -72,16 +74,20 @@ def train(
     Raises:
         DeltalensError: one line, before anything is loaded where that can be told.
     """
+    # torch and transformers take seconds to import: what can be told without them comes first.
+    places.require_ours(out)
+    conversations = read_conversations(data)
+    base = base_of(model)
     with borrowed_generators():
         return _train(
-            model, data, out, settings or TrainSettings(), watch or Watch(),
+            base, conversations, out, settings or TrainSettings(), watch or Watch(),
             fresh=fresh, force=force, progress=progress, warn=warn,
         )  # fmt: skip
 
 
 def _train(
-    model: str,
-    data: str | Path,
+    base: Base,
+    conversations: Conversations,
     out: Path,
     settings: TrainSettings,
     watch: Watch,
@@ -91,8 +97,7 @@ def _train(
     progress: Progress | None,
     warn: Warn | None,
 ) -> Path:
-    places.require_ours(out)
-    job = prepare(model, data, settings, watch, force=force)
+    job = prepare(base, conversations, settings, watch, out=out, fresh=fresh, force=force)
     if warn is not None:
         for line in job.warnings:
             warn(line)
@@ -100,9 +105,10 @@ def _train(
         return out
     prepare_folder(out.parent)
     with places.alone(out):
-        work = places.claim(out, job.digest, fresh=fresh)
-        losses = _run(job, out, work, progress)
-        write_document(record(job, out, losses), out / PROVENANCE)
+        work = places.claim(out, job.told, fresh=fresh)
+        with places.unclaimed_on_failure(out):
+            losses = _run(job, out, work, progress)
+            write_document(record(job, out, losses), out / PROVENANCE)
         shutil.rmtree(work)
     return out
 
