@@ -67,7 +67,10 @@ def test_a_watched_training_and_a_comparison_of_its_steps(
         (("--against", "x"), "--against is compared while training: --geometry-every is needed"),
         (("--max-length", "5"), "tokens; in the first 5 (--max-length) there is none of an answer"),
         (("--model", "nowhere"), "nowhere: no config.json; a model is a directory that has one"),
-        (("--model", "toy"), "rows.jsonl: a JSONL file needs --model DIR or hf:owner/name; toy (the"),
+        (
+            ("--model", "toy"),
+            "rows.jsonl: a JSONL file needs --model DIR or hf:owner/name; toy (the",
+        ),
         (("--data", "none.jsonl"), "none.jsonl: cannot be read: No such file"),
         (("--data", "."), "not a regular file"),
     ],
