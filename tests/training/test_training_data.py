@@ -50,8 +50,8 @@ GOOD = {"messages": [USER, ANSWER]}
     [
         ("", "line 2: is empty; one JSON object a line is needed"),
         ("[1]", "line 2: a JSON object is needed; found list"),
-        ('{"a": 1', "line 2: not valid JSON: Expecting ',' delimiter at column 8$"),
-        ('{"a": "\t"}', "line 2: not valid JSON: Invalid control character at column 8$"),
+        ('{"a": 1', "line 2: not valid JSON: Expecting ',' delimiter at column 8"),
+        ('{"a": "\t"}', "line 2: not valid JSON: Invalid control character at column 8"),
         ('{"messages": [], "messages": []}', "line 2: not valid JSON: the key 'messages' stands"),
         ('{"prompt": NaN, "completion": "a"}', "line 2: not valid JSON: NaN is not a JSON number"),
         ('{"prompt": "\\ud800", "completion": "a"}', "line 2: holds half of a surrogate pair"),

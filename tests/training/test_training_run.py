@@ -177,7 +177,7 @@ def test_another_training_needs_a_word(run: Run, tmp_path: Path) -> None:
     said = "a: holds what other settings made: rank = 4, now rank = 2; give another --out"
     with pytest.raises(OutputError, match=said):
         run("a", changed(rank=2))
-    said = r"made: init_seed = 0, now init_seed = 1 \(and 2 more\); give"
+    said = r"made: init_seed = 0, now init_seed = 1 \(and 3 more\); give"
     with pytest.raises(OutputError, match=said):
         run("a", changed(rank=2, init_seed=1, steps=None, epochs=1, alpha=8, warmup=1))
     with pytest.raises(OutputError, match="made: keep_every = nothing, now keep_every = 3;"):
@@ -201,7 +201,7 @@ def test_another_training_is_refused_before_a_model_is_loaded(
         run("a", watch=Watch(save_every=2), progress=dies_after(3))
     monkeypatch.setattr("deltalens.models.load.load", None)
     monkeypatch.setattr("deltalens.training.job.encode", None)
-    with pytest.raises(OutputError, match="made: rank = 4, now rank = 2 "):
+    with pytest.raises(OutputError, match="made: rank = 4, now rank = 2;"):
         run("a", changed(rank=2))
     assert (tmp_path / "a" / ".training" / "checkpoint-2").exists()
 
