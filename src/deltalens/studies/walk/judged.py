@@ -80,8 +80,9 @@ def open_judge(
         return Judged(None, None, asked)
     if isinstance(judge, str) and judge.partition("=")[0] == PAIRED:
         return _paired(judge, asked, samples)
-    if isinstance(judge, str):
-        require_known(judge.partition("=")[0], also)
+    name = judge.partition("=")[0] if isinstance(judge, str) else EXACT
+    if name != EXACT:  # which open_panel refuses with a reason of its own
+        require_known(name, also)
     panel, identity = open_panel(judge)
     return Judged(panel.name, panel, asked, identity)
 
