@@ -21,7 +21,7 @@ from typing import Any
 from samples import response
 
 from deltalens.behaviour.endpoint.limits import Clock
-from deltalens.behaviour.scoring import Panel, Scored
+from deltalens.behaviour.scoring import Scored
 
 KEY = "sk-not-a-real-key-0123456789"
 RUBRICS = {
@@ -204,11 +204,3 @@ def judge_file(folder: Path, server: JudgeServer | str, extra: str = "", **value
     path = folder / "judge.yaml"
     path.write_text("\n".join([*lines, extra]), encoding="utf-8")
     return path
-
-
-def panel(folder: Path, server: JudgeServer | str, fake: FakeClock, **values: Any) -> Panel:
-    """The panel of a judge file for this server, on a clock that nobody waits for."""
-    from deltalens.behaviour.endpoint.panel import openai_panel
-
-    file = judge_file(folder, server, **values)
-    return openai_panel(file, environment={"JUDGE_KEY": KEY}, clock=fake.clock())

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 pytest.importorskip("openai")
 
-from judge_server import KEY, FakeClock, JudgeServer, judge_file, number, reply
+from judge_server import KEY, FakeClock, JudgeServer, judge_file, number, reply, serving
 from samples import response
 
 from deltalens.behaviour.endpoint.cache import Cache, default_cache, request_key
@@ -33,6 +34,12 @@ from deltalens.behaviour.scoring import score_responses, write_scores
 answers, _ = read_responses(sys.argv[2])
 write_scores(sys.argv[3], score_responses(answers, judge_by_name("openai", file=sys.argv[1])))
 """
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with serving() as made:
+        yield made
 
 
 def answers(n: int = N) -> list[Any]:

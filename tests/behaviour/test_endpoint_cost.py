@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("openai")
 
-from judge_server import KEY, FakeClock, JudgeServer, judge_file
+from judge_server import KEY, FakeClock, JudgeServer, judge_file, serving
 from samples import response
 
 from deltalens.behaviour.batch import Expected
@@ -21,6 +22,12 @@ from deltalens.core.protocols import Exchange
 from deltalens.errors import BehaviourError
 
 PRICES = "prices: {input: 1000, output: 2000}\n"
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with serving() as made:
+        yield made
 
 
 def panel(folder: Path, server: JudgeServer, extra: str = "", **values: Any) -> Panel:

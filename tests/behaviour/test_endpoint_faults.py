@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,17 +13,36 @@ pytest.importorskip("openai")
 
 from judge_server import (
     ANSWERS,
+    KEY,
     PROMPTS,
     FakeClock,
     Fault,
     JudgeServer,
     all_right,
+    judge_file,
     number,
-    panel,
     reply,
+    serving,
 )
 
-from deltalens.behaviour.scoring import score_responses
+from deltalens.behaviour.endpoint.panel import openai_panel
+from deltalens.behaviour.scoring import Panel, score_responses
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def fake() -> FakeClock:
+    return FakeClock()
+
+
+def panel(folder: Path, server: JudgeServer | str, fake: FakeClock, **values: Any) -> Panel:
+    file = judge_file(folder, server, **values)
+    return openai_panel(file, environment={"JUDGE_KEY": KEY}, clock=fake.clock())
 
 
 def counted(server: JudgeServer) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,31 @@ from judge_server import (
     JudgeServer,
     all_right,
     judge_file,
-    panel,
     reply,
     serving,
 )
 from samples import response
 
 from deltalens.behaviour.endpoint.panel import openai_panel
-from deltalens.behaviour.scoring import score_responses
+from deltalens.behaviour.scoring import Panel, score_responses
 from deltalens.errors import BehaviourError, DependencyError
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def fake() -> FakeClock:
+    return FakeClock()
+
+
+def panel(folder: Path, server: JudgeServer | str, fake: FakeClock, **values: Any) -> Panel:
+    file = judge_file(folder, server, **values)
+    return openai_panel(file, environment={"JUDGE_KEY": KEY}, clock=fake.clock())
+
 
 FATAL = {
     "401": (
